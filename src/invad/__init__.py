@@ -1,0 +1,75 @@
+"""InvAD: one model that learns the normal images of many products at once and shows where a new one is not normal.
+
+    import invad
+
+    run = invad.train(invad.TrainSettings(data=("folder:photos",)), "runs/parts")
+    evaluation = invad.evaluate(run)
+    prediction = invad.load("runs/parts")("new.jpg")
+
+Importing this package binds names and does nothing else; what a name needs is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from invad.data import DataSet, check_dataset, open_dataset
+    from invad.errors import InvadError
+    from invad.evaluation import Evaluation, evaluate
+    from invad.inference import Prediction, Predictor, load
+    from invad.model import InvAD, build_model
+    from invad.records import Record
+    from invad.runs import Run
+    from invad.settings import TrainSettings
+    from invad.training import resume, train
+
+_HOME = {
+    "DataSet": "invad.data",
+    "Evaluation": "invad.evaluation",
+    "InvAD": "invad.model",
+    "InvadError": "invad.errors",
+    "Prediction": "invad.inference",
+    "Predictor": "invad.inference",
+    "Record": "invad.records",
+    "Run": "invad.runs",
+    "TrainSettings": "invad.settings",
+    "build_model": "invad.model",
+    "check_dataset": "invad.data",
+    "evaluate": "invad.evaluation",
+    "load": "invad.inference",
+    "open_dataset": "invad.data",
+    "resume": "invad.training",
+    "train": "invad.training",
+}
+
+__all__ = [
+    "DataSet",
+    "Evaluation",
+    "InvAD",
+    "InvadError",
+    "Prediction",
+    "Predictor",
+    "Record",
+    "Run",
+    "TrainSettings",
+    "build_model",
+    "check_dataset",
+    "evaluate",
+    "load",
+    "open_dataset",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'invad' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,5 @@
+"""`python -m invad` is the command `invad`."""
+
+from invad.cli.main import main
+
+main()

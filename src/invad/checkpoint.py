@@ -1,0 +1,188 @@
+"""Checkpoints that survive: one safetensors file each, written at once, checked by a checksum when read.
+
+A file holds the trained weights (`model.*`), Adam's state (`optimiser.*`) and, in its header, where in the run it was
+made. The last two are kept, so that a damaged one costs a few minutes, not the run.
+"""
+
+import hashlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from invad.errors import CheckpointError
+from invad.files import write_bytes
+from invad.model import InvAD
+
+FORMAT = "1"
+KEEP = 2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """Where in a run a checkpoint was made."""
+
+    epoch: int
+    """Epochs completed."""
+    step: int
+    """Steps completed in the epoch after those."""
+    total_steps: int
+    """Steps completed since the start."""
+
+
+def save_checkpoint(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None, position: Position) -> Path:
+    """Write a checkpoint, then delete all but the last two; return its path.
+
+    The checkpoint that ends a run needs no optimiser: nothing goes on from it.
+
+    Raises:
+        RunError: the file cannot be written; the earlier ones are intact.
+    """
+    tensors = {f"model.{name}": value for name, value in trained_state(model).items()}
+    if optimiser is not None:
+        tensors |= {f"optimiser.{name}": value for name, value in _optimiser_state(model, optimiser).items()}
+    where = {"epoch": position.epoch, "step": position.step, "total_steps": position.total_steps}
+    path = folder / f"{position.total_steps:09d}.safetensors"
+    write_bytes(path, _serialise(tensors, {"position": json.dumps(where)}))
+    for old in list_checkpoints(folder)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in a folder, the newest first."""
+    return sorted(folder.glob("*.safetensors"), reverse=True)
+
+
+def load_newest(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None = None) -> Position:
+    """Load the newest checkpoint that is whole into the model, and into the optimiser if one is given.
+
+    A damaged file is passed over with a warning.
+
+    Raises:
+        CheckpointError: there is none, all are damaged, or it belongs to another model.
+    """
+    paths = list_checkpoints(folder)
+    for path in paths:
+        try:
+            tensors, metadata = read_checked(path)
+        except CheckpointError as error:
+            warnings.warn(f"{error}; trying the one before", stacklevel=2)
+            continue
+        _fill_model(model, _under(tensors, "model."), path)
+        if optimiser is not None:
+            _fill_optimiser(model, optimiser, _under(tensors, "optimiser."))
+        return Position(**json.loads(metadata["position"]))
+    raise CheckpointError(
+        f"all {len(paths)} checkpoints in {folder} are damaged; train again"
+        if paths
+        else f"there is no checkpoint in {folder}; the run stopped before its first epoch ended: train again"
+    )
+
+
+def save_encoder(path: Path, model: InvAD) -> None:
+    """Write the frozen encoder's weights, so that the run needs no download later."""
+    write_bytes(path, _serialise(dict(model.encoder.state_dict()), {}))  # type: ignore[attr-defined]
+
+
+def load_encoder(path: Path, model: InvAD) -> None:
+    """Load the frozen encoder's weights.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or of another encoder.
+    """
+    tensors, _ = read_checked(path)
+    expected = model.encoder.state_dict()  # type: ignore[attr-defined]
+    _refuse_other(path, tensors, expected)
+    model.encoder.load_state_dict(tensors)  # type: ignore[attr-defined]
+
+
+def trained_state(model: InvAD) -> dict[str, Tensor]:
+    """Return weights and statistics of neck and decoder by name."""
+    return {
+        f"{part}.{name}": value
+        for part, module in model.trained_modules().items()
+        for name, value in module.state_dict().items()
+    }
+
+
+def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors and the header of a file that `save_checkpoint` or `save_encoder` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, cut short, changed, or of another format.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error})") from error
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {metadata.get('format')!r}; this version of invad reads {FORMAT!r}")
+    if metadata.get("checksum") != _checksum(tensors):
+        raise CheckpointError(f"{path} is damaged (its checksum does not match)")
+    return tensors, metadata
+
+
+def _serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    return save(plain, {**metadata, "format": FORMAT, "checksum": _checksum(plain)})
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _optimiser_state(model: InvAD, optimiser: torch.optim.Adam) -> dict[str, Tensor]:
+    """Adam's moments and step counts, by parameter name."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        f"{names[id(parameter)]}.{key}": value
+        for parameter, state in optimiser.state.items()
+        for key, value in state.items()
+    }
+
+
+def _fill_optimiser(model: InvAD, optimiser: torch.optim.Adam, state: Mapping[str, Tensor]) -> None:
+    for name, parameter in model.named_parameters():
+        entries = _under(state, f"{name}.")
+        if entries:
+            optimiser.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device) for key, value in entries.items()
+            }
+
+
+def _fill_model(model: InvAD, state: Mapping[str, Tensor], path: Path) -> None:
+    _refuse_other(path, state, trained_state(model))
+    for part, module in model.trained_modules().items():
+        module.load_state_dict(_under(state, f"{part}."))
+
+
+def _refuse_other(path: Path, state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Raise where names or shapes are not those of the model."""
+    missing = sorted(set(expected) - set(state))
+    extra = sorted(set(state) - set(expected))
+    misshapen = sorted(n for n in set(state) & set(expected) if state[n].shape != expected[n].shape)
+    if missing or extra or misshapen:
+        first = (missing or extra or misshapen)[0]
+        raise CheckpointError(
+            f"{path} belongs to another model: {len(missing)} entries are missing, {len(extra)} are not of this model "
+            f"and {len(misshapen)} have another shape (the first: {first})"
+        )

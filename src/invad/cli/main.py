@@ -1,0 +1,104 @@
+"""The command `invad`: finds the verb, parses its options, runs it, and turns errors into one line and an exit status.
+
+Exit status: 0 done; 2 the input's fault (a message says what to do); 130 stopped by Ctrl-C.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Protocol
+
+from invad import __version__
+from invad.errors import InvadError
+
+
+class Command(Protocol):
+    """A verb with its options filled in."""
+
+    def run(self) -> None:
+        """Do it."""
+        ...
+
+
+VERBS: dict[str, tuple[str, str, str]] = {
+    "train": ("invad.cli.training", "Train", "train one model on the normal images of one or many data sets"),
+    "evaluate": ("invad.cli.evaluation", "Evaluate", "compute all metrics of a run on test images"),
+    "predict": ("invad.cli.prediction", "Predict", "score images with a run, and show where they are not normal"),
+    "report": ("invad.cli.evaluation", "Report", "write a page to look at for a run"),
+    "data check": ("invad.cli.data", "Check", "look for faults in a data set without training"),
+    "data synthetic": ("invad.cli.data", "Synthetic", "make a data set to try things on"),
+    "presets": ("invad.cli.training", "Presets", "show the published settings"),
+    "demo": ("invad.cli.demo", "Demo", "all of it on images made on the spot, offline, in minutes"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command line; return the exit status."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if argv[0] == "--version":
+        print(f"invad {__version__}")
+        return 0
+    verb, rest = split_verb(argv)
+    if verb is None:
+        print(f"invad: unknown command {' '.join(argv[:2])!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        parse(verb, rest).run()
+    except InvadError as error:
+        print(f"invad: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("invad: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def split_verb(argv: Sequence[str]) -> tuple[str | None, Sequence[str]]:
+    """Return the verb that the arguments start with, and the rest.
+
+    Example:
+        >>> split_verb(["data", "check", "photos"])
+        ('data check', ['photos'])
+        >>> split_verb(["paint"])
+        (None, ['paint'])
+    """
+    for words in (2, 1):
+        verb = " ".join(argv[:words])
+        if verb in VERBS:
+            return verb, argv[words:]
+    return None, argv
+
+
+def parse(verb: str, args: Sequence[str]) -> Command:
+    """Return the verb's command with its options filled in; wrong options end the program with status 2."""
+    module, name, _ = VERBS[verb]
+    command = getattr(import_module(module), name)
+    make: Callable[[str, Sequence[str]], Command] = getattr(command, "parse", None) or _plain(command)
+    return make(f"invad {verb}", args)
+
+
+def _plain(command: type[Command]) -> Callable[[str, Sequence[str]], Command]:
+    import tyro
+
+    return lambda prog, args: tyro.cli(command, prog=prog, args=args)
+
+
+def usage() -> str:
+    """Return the list of verbs."""
+    lines = [f"  {verb:<16}{text}" for verb, (_, _, text) in VERBS.items()]
+    return "\n".join(
+        [
+            "usage: invad COMMAND ... (invad COMMAND --help for its options)",
+            "",
+            *lines,
+            "",
+            "Start with `invad demo`; then `invad train --data folder:PHOTOS --out runs/mine`.",
+        ]
+    )

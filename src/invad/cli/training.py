@@ -1,0 +1,89 @@
+"""`invad train` and `invad presets`."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from invad.errors import SettingsError
+from invad.presets import EPOCHS, MODELS, learning_rate
+from invad.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Train:
+    """Train one model on the normal images of one or many data sets.
+
+    Every option that is not given takes its published value (see `invad presets`). Ctrl-C leaves a run that
+    `invad train --resume RUN` goes on with.
+    """
+
+    out: Path | None = None
+    """The run folder to make."""
+    resume: Path | None = None
+    """Go on with this run, with its own settings, instead of starting one."""
+    config: Path | None = None
+    """A TOML file of settings; options given here override it."""
+    quiet: bool = False
+    """Show no progress."""
+    settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
+
+    @classmethod
+    def parse(cls, prog: str, args: Sequence[str]) -> "Train":
+        """Fill in the options; those of a settings file first, those of the command line over them."""
+        path = _value_of("--config", args)
+        default = cls(settings=TrainSettings.load(Path(path))) if path else cls()
+        return tyro.cli(cls, prog=prog, args=args, default=default)
+
+    def run(self) -> None:
+        """Start a run, or go on with one."""
+        from invad.training import resume, train
+
+        if self.resume is not None:
+            if self.out is not None or self.settings != TrainSettings():
+                raise SettingsError("--resume goes on with the run's own settings; leave out all others")
+            path = self.resume
+        elif self.out is None:
+            raise SettingsError("no run folder given; expected --out runs/NAME")
+        else:
+            path = self.out
+        try:
+            run = resume(path, quiet=self.quiet) if self.resume else train(self.settings, path, quiet=self.quiet)
+        except KeyboardInterrupt:
+            print(f"stopped; go on with: invad train --resume {path}", file=sys.stderr)
+            raise
+        print(f"trained: {run.path}. Next: invad evaluate {run.path}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Presets:
+    """Show the published settings of both models, and the epochs of each data set."""
+
+    def run(self) -> None:
+        """Print two tables."""
+        from rich.console import Console
+        from rich.table import Table
+
+        models = Table("model", "encoder", "blocks per level", "loss weight", title="Models")
+        for name, preset in MODELS.items():
+            models.add_row(name, preset.encoder, " ".join(map(str, preset.blocks)), f"{preset.loss_weight:g}")
+        epochs = Table("data", "epochs", title=f"Data sets (batch 32, learning rate {learning_rate(32):g})")
+        for name, count in EPOCHS.items():
+            epochs.add_row(name, str(count))
+        Console().print(models, epochs)
+        plain = {f.name: f.default for f in dataclasses.fields(TrainSettings) if isinstance(f.default, int | float)}
+        Console().print("Everything else: " + ", ".join(f"{name} {value}" for name, value in plain.items()))
+
+
+def _value_of(option: str, args: Sequence[str]) -> str | None:
+    """The value of an option among raw arguments, in either spelling."""
+    for i, arg in enumerate(args):
+        if arg.startswith(f"{option}="):
+            return arg.split("=", 1)[1]
+        if arg == option and i + 1 < len(args):
+            return args[i + 1]
+    return None

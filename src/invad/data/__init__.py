@@ -1,0 +1,24 @@
+"""Data sets: layouts, images, caches, checks."""
+
+from invad.data.check import CheckReport, check_dataset, render
+from invad.data.dataset import LAYOUTS, DataSet, open_dataset, open_datasets
+from invad.data.images import read_image, read_mask, resize_image, resize_mask
+from invad.data.loading import ImageSource, batches
+from invad.data.synthetic import make_synthetic
+
+__all__ = [
+    "LAYOUTS",
+    "CheckReport",
+    "DataSet",
+    "ImageSource",
+    "batches",
+    "check_dataset",
+    "make_synthetic",
+    "open_dataset",
+    "open_datasets",
+    "read_image",
+    "read_mask",
+    "render",
+    "resize_image",
+    "resize_mask",
+]

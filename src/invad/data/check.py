@@ -1,0 +1,126 @@
+"""A look at a whole data set without training: what would stop a run, or make its numbers wrong."""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from invad.data.dataset import open_dataset
+from invad.data.images import read_image, read_mask
+from invad.errors import DataError, ImageError
+from invad.records import Record, Size
+
+SHOWN = 5
+"""Files named for each kind of fault."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckReport:
+    """What was found."""
+
+    counts: dict[tuple[str, str, str], int]
+    """Images by class, split and defect."""
+    sizes: dict[Size, int]
+    """Images by height and width."""
+    errors: tuple[str, ...]
+    """What would stop a training or make its numbers wrong."""
+    warnings: tuple[str, ...]
+    """What is unusual but usable."""
+
+
+def check_dataset(spec: str, classes: Sequence[str] = ()) -> CheckReport:
+    """Read every file of a data set and return what is wrong with it.
+
+    Raises:
+        SettingsError: the layout is unknown.
+    """
+    try:
+        data = open_dataset(spec, classes)
+    except DataError as error:
+        return CheckReport(counts={}, sizes={}, errors=(str(error),), warnings=())
+    with ThreadPoolExecutor() as pool:
+        looks = list(pool.map(_look, data.records))
+    faults: dict[str, list[str]] = defaultdict(list)
+    for look in looks:
+        for kind, what in look.faults:
+            faults[kind].append(what)
+    for kind, group in _duplicates(data.records, looks).items():
+        faults[kind] += group
+    lines = {kind: f"{len(found)} {kind}: {_first(found)}" for kind, found in faults.items()}
+    sizes = Counter(look.size for look in looks if look.size)
+    if len(sizes) > 1:
+        common = max(sizes, key=lambda size: sizes[size])
+        odd = [str(r.image) for r, look in zip(data.records, looks) if look.size and look.size != common]
+        lines["odd sizes"] = f"{len(odd)} images are not {common[0]} x {common[1]} as the others: {_first(odd)}"
+    return CheckReport(
+        counts=dict(sorted(Counter((r.class_name, r.split, r.defect) for r in data.records).items())),
+        sizes=dict(sizes),
+        errors=tuple(text for kind, text in lines.items() if kind in ERRORS),
+        warnings=(*data.notices, *(text for kind, text in lines.items() if kind not in ERRORS)),
+    )
+
+
+def render(report: CheckReport) -> str:
+    """Return the report as text."""
+    lines = [f"{'class':<20}{'split':<12}{'defect':<22}images"]
+    lines += [f"{name:<20}{split:<12}{defect:<22}{n}" for (name, split, defect), n in report.counts.items()]
+    lines.append(f"{'total':<54}{sum(report.counts.values())}")
+    lines += [f"error: {text}" for text in report.errors]
+    lines += [f"warning: {text}" for text in report.warnings]
+    lines.append("no faults found" if not report.errors else f"{len(report.errors)} kinds of faults")
+    return "\n".join(lines)
+
+
+UNREADABLE = "files cannot be read"
+MASK_SIZE = "masks have another size than their images"
+EMPTY_MASK = "masks are empty"
+LEAKED = "test images are training images too"
+TWICE = "images are in one split twice"
+ERRORS = {UNREADABLE, MASK_SIZE, LEAKED}
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    size: Size | None
+    digest: str
+    faults: list[tuple[str, str]]
+
+
+def _look(record: Record) -> _Look:
+    """One image and its mask, read."""
+    faults: list[tuple[str, str]] = []
+    try:
+        image = read_image(record.image)
+    except ImageError as error:
+        return _Look(None, "", [(UNREADABLE, str(error))])
+    size = (image.shape[0], image.shape[1])
+    if record.mask is not None:
+        try:
+            mask = read_mask(record.mask)
+            if mask.shape != size:
+                faults.append((MASK_SIZE, f"{record.mask} {mask.shape} for {size}"))
+            if not mask.any():
+                faults.append((EMPTY_MASK, str(record.mask)))
+        except ImageError as error:
+            faults.append((UNREADABLE, str(error)))
+    return _Look(size, hashlib.sha256(image.tobytes()).hexdigest(), faults)
+
+
+def _duplicates(records: Sequence[Record], looks: Sequence[_Look]) -> dict[str, list[str]]:
+    """Images with the same pixels, across the splits and within one."""
+    by_digest: dict[str, list[Record]] = defaultdict(list)
+    for record, look in zip(records, looks, strict=True):
+        if look.digest:
+            by_digest[look.digest].append(record)
+    found: dict[str, list[str]] = defaultdict(list)
+    for same in by_digest.values():
+        if len(same) > 1:
+            kind = LEAKED if len({record.split == "test" for record in same}) > 1 else TWICE
+            found[kind].append(" = ".join(str(Path(record.image)) for record in same))
+    return found
+
+
+def _first(found: Sequence[str]) -> str:
+    return "; ".join(found[:SHOWN]) + ("; ..." if len(found) > SHOWN else "")

@@ -1,0 +1,96 @@
+"""People's own images: class folders as MVTec AD lays them out, one class, a flat folder of normal ones, or a manifest.
+
+A manifest is a CSV file with a header, or JSON lines, with the columns `image`, and where they are known `mask`,
+`class`, `defect`, `split` and `label` (0 or `normal`, 1 or `anomalous`). Paths are relative to the manifest and stay
+under it.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from invad.data.mvtec import list_images, read_mvtec
+from invad.errors import DataError
+from invad.records import GOOD, Record, Split
+
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+NORMAL, ANOMALOUS = ("0", "normal", GOOD), ("1", "anomalous", "anomaly", "defect")
+
+
+def read_folder(root: Path) -> tuple[list[Record], list[str]]:
+    """Return records and notices of a folder or a manifest.
+
+    Raises:
+        DataError: the root does not exist, holds no image, or is not laid out in one of these ways.
+    """
+    if root.is_file():
+        return read_manifest(root), []
+    if not root.is_dir():
+        raise DataError(f"the folder {root} does not exist")
+    flat = list_images(root)
+    if not flat:
+        return read_mvtec(root)
+    if any((root / name).is_dir() for name in ("train", "test")):
+        raise DataError(f"{root} holds both images and folders `train` or `test`; expected one or the other")
+    name = root.resolve().name
+    records = [Record(image=path, class_name=name, split="train") for path in flat]
+    return records, [f"{root} is a flat folder: its {len(flat)} images are taken as normal training images"]
+
+
+def read_manifest(path: Path) -> list[Record]:
+    """Return the records of a manifest (`.csv`, or JSON lines), in its order.
+
+    Raises:
+        DataError: a line lacks an image, has an unknown split or label, or a path that leaves the manifest's folder.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix.lower() == ".csv":
+        rows: list[Mapping[str, Any]] = list(csv.DictReader(io.StringIO(text, newline="")))
+    else:
+        try:
+            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path} is neither a .csv file nor JSON lines: {error}") from error
+    if not rows:
+        raise DataError(f"{path} names no image; expected a line for each, with a column `image`")
+    return [_record(path, number, row) for number, row in enumerate(rows, start=2 if path.suffix == ".csv" else 1)]
+
+
+def _record(manifest: Path, number: int, row: Mapping[str, Any]) -> Record:
+    """The record of one line."""
+    where = f"{manifest}, line {number}"
+    split = str(row.get("split") or "train")
+    if split not in SPLITS:
+        raise DataError(f"{where}: unknown split {split!r}; expected one of {', '.join(SPLITS)}")
+    if not row.get("image"):
+        raise DataError(f"{where}: no image; expected a column `image` with a path")
+    return Record(
+        image=_inside(manifest, where, str(row["image"])),
+        mask=_inside(manifest, where, str(row["mask"])) if row.get("mask") else None,
+        class_name=str(row.get("class") or manifest.stem),
+        defect=_defect(where, row),
+        split=split,
+    )
+
+
+def _defect(where: str, row: Mapping[str, Any]) -> str:
+    """The type of defect, from the columns `defect` and `label`, which must not contradict each other."""
+    defect = str(row.get("defect") or "")
+    label = str(row["label"]).strip().lower() if row.get("label") not in (None, "") else ""
+    if label and label not in NORMAL + ANOMALOUS:
+        raise DataError(f"{where}: unknown label {label!r}; expected 0 or normal, 1 or anomalous")
+    if defect and label and (defect == GOOD) != (label in NORMAL):
+        raise DataError(f"{where}: label {label!r} contradicts defect {defect!r}")
+    return defect or ("anomalous" if label in ANOMALOUS else GOOD)
+
+
+def _inside(manifest: Path, where: str, name: str) -> Path:
+    """The path under the manifest's folder, or an error where it leaves it."""
+    root = manifest.parent.resolve()
+    path = (root / name.replace("\\", "/")).resolve()
+    if not path.is_relative_to(root):
+        raise DataError(f"{where}: the path {name!r} leaves the folder of the manifest; it is refused")
+    return manifest.parent / path.relative_to(root)

@@ -1,0 +1,85 @@
+"""Reading images as a person would see them, and resizing them as the published models were trained on."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from invad.errors import ImageError
+from invad.records import Size
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""What counts as an image in a folder, in lower case."""
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Return the image as uint8 RGB (H, W, 3).
+
+    16-bit values are divided by 257 (their whole range, nothing is stretched); transparency is laid over white;
+    palettes, grey and CMYK become RGB; an EXIF rotation is carried out.
+
+    Raises:
+        ImageError: the file is missing, cut short, not an image, or far too large.
+    """
+    image = _open(path)
+    if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
+        grey = _to_8_bits(np.asarray(image), path)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"))
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Return the mask as bool (H, W): a pixel is a defect where any channel of the file is above 0.
+
+    Raises:
+        ImageError: the file cannot be read.
+    """
+    image = _open(path)
+    values = np.asarray(image.convert("L") if image.mode in ("RGBA", "LA", "CMYK") else image)
+    return np.asarray(values.any(axis=2) if values.ndim == 3 else values > 0)
+
+
+def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
+    """Return the uint8 image (H, W, 3) at this height and width, by Pillow's BILINEAR; its aspect ratio is not kept."""
+    if image.shape[:2] == size:
+        return image
+    height, width = size
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
+    """Return the mask at this height and width: as 0/255 resized by Pillow's BILINEAR, above 127.5."""
+    height, width = size
+    grey = Image.fromarray(mask.astype(np.uint8) * 255)
+    return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR)) > 127
+
+
+def _open(path: Path) -> Image.Image:
+    """The decoded image with its EXIF rotation carried out."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return ImageOps.exif_transpose(image)
+    except FileNotFoundError as error:
+        raise ImageError(f"there is no image {path}") from error
+    except UnidentifiedImageError as error:
+        raise ImageError(f"{path} is not an image that can be read (cut short, or of another kind)") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"{path} has too many pixels: {error}") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{path} cannot be decoded: {error}. Replace it, or leave it out") from error
+
+
+def _to_8_bits(values: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
+    """16-bit grey values over their whole range as 8 bits."""
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise ImageError(f"{path} holds values outside 0..65535 ({values.dtype}); expected 8-bit or 16-bit pixels")
+    return np.rint(values.astype(np.float64) / 257.0).astype(np.uint8)

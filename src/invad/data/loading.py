@@ -1,0 +1,110 @@
+"""Images and masks of records, at one size, decoded ahead by threads, which Pillow lets run side by side."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invad.data.cache import Cache, DiskCache, Kind, MemoryCache, default_cache_dir
+from invad.data.images import read_image, read_mask, resize_image, resize_mask
+from invad.errors import ImageError
+from invad.records import Record, Size
+
+AHEAD = 2
+"""Batches decoded ahead of the one in use."""
+
+
+class ImageSource:
+    """The images of records at one size, each decoded once where there is a cache.
+
+    Args:
+        records: which images.
+        size: height and width to resize them to.
+        cache: where decoded images are kept.
+        cache_dir: the folder of the disk cache; None: the user's cache directory.
+        skip_unreadable: decode everything now and leave out what cannot be read, instead of stopping at it later.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        size: Size,
+        *,
+        cache: Kind = "memory",
+        cache_dir: Path | None = None,
+        skip_unreadable: bool = False,
+    ) -> None:
+        self.size = size
+        self._cache = _open_cache(cache, cache_dir)
+        unreadable = _unreadable(records) if skip_unreadable else set()
+        self.records = tuple(record for record in records if record.image not in unreadable)
+        self.skipped = tuple(sorted(unreadable))
+        if not self.records:
+            raise ImageError(f"none of {len(records)} images can be read; the first: {records[0].image}")
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Return one image, uint8 RGB (H, W, 3)."""
+        path = self.records[index].image
+        image = self._cache.get(index, path, self.size) if self._cache else None
+        if image is None:
+            image = resize_image(read_image(path), self.size)
+            if self._cache:
+                self._cache.put(index, path, self.size, image)
+        return image
+
+    def mask(self, index: int) -> NDArray[np.bool_]:
+        """Return one mask, bool (H, W); all False for a record without one."""
+        path = self.records[index].mask
+        return np.zeros(self.size, dtype=bool) if path is None else resize_mask(read_mask(path), self.size)
+
+    def images(self, indices: Iterable[int]) -> NDArray[np.uint8]:
+        """Return several images, uint8 RGB (B, H, W, 3)."""
+        return np.stack([self.image(int(index)) for index in indices])
+
+
+def batches(
+    source: ImageSource, indices: Sequence[NDArray[np.int64]]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Yield each batch's indices (B,) and images (B, H, W, 3), in order, decoded ahead.
+
+    An image that cannot be read raises its ImageError at its place in the order; nothing is retried.
+    """
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
+        waiting: deque[tuple[NDArray[np.int64], Future[NDArray[np.uint8]]]] = deque()
+        try:
+            for batch in indices:
+                waiting.append((batch, pool.submit(source.images, batch)))
+                if len(waiting) > AHEAD:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            while waiting:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _open_cache(kind: Kind, folder: Path | None) -> Cache | None:
+    if kind == "none":
+        return None
+    return MemoryCache() if kind == "memory" else DiskCache(folder or default_cache_dir())
+
+
+def _unreadable(records: Sequence[Record]) -> set[Path]:
+    def broken(record: Record) -> Path | None:
+        try:
+            read_image(record.image)
+        except ImageError:
+            return record.image
+        return None
+
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return {path for path in pool.map(broken, records) if path is not None}

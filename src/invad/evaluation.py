@@ -1,0 +1,129 @@
+"""A model and data in, all metrics out."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from invad.data import DataSet, ImageSource, batches, open_datasets
+from invad.devices import choose_device, to_device
+from invad.errors import DataError
+from invad.files import write_text
+from invad.metrics import PROTOCOLS, Evaluator, Protocol, Results, to_csv, to_json, to_markdown
+from invad.model import InvAD
+from invad.records import Record
+from invad.runs import Run, load_model
+from invad.scoring import anomaly_map, image_score
+from invad.settings import TrainSettings
+
+BATCH_SIZE = 16
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """What an evaluation found."""
+
+    results: tuple[Results, ...]
+    """One for each protocol asked for."""
+    records: tuple[Record, ...]
+    """The test images."""
+    scores: NDArray[np.float32]
+    """Their image scores, (N,)."""
+
+
+def evaluate(
+    run: Run | Path | str,
+    *,
+    data: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    protocols: Sequence[Protocol] = PROTOCOLS,
+    bootstrap: int = 0,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Evaluation:
+    """Evaluate a run on test images and write the results into its folder `evaluation`.
+
+    Args:
+        run: a run, or its folder.
+        data: data sets as LAYOUT:ROOT; none given: those that the run was trained on.
+        classes: the classes to evaluate; none given: all.
+        protocols: `exact`, `paper`, or both (see `invad.metrics`).
+        bootstrap: resamples for 95 % confidence intervals over images; 0: none.
+        device: as in `TrainSettings`.
+        quiet: show no progress.
+
+    Returns:
+        The results of each protocol, with the image scores.
+
+    Raises:
+        RunError: there is no such run, or its results cannot be written.
+        DataError: the data set is not laid out as it should be, or has no test images.
+    """
+    run = run if isinstance(run, Run) else Run.open(Path(run))
+    settings = run.settings()
+    dataset = open_datasets(tuple(data) or settings.data, tuple(classes) or (() if data else settings.classes))
+    model = load_model(run).to(choose_device(device))
+    evaluation = evaluate_model(model, dataset, settings, protocols=protocols, bootstrap=bootstrap, quiet=quiet)
+    for results in evaluation.results:
+        write_results(run.evaluation, results)
+    return evaluation
+
+
+def evaluate_model(
+    model: InvAD,
+    data: DataSet,
+    settings: TrainSettings,
+    *,
+    protocols: Sequence[Protocol] = PROTOCOLS,
+    bootstrap: int = 0,
+    quiet: bool = False,
+) -> Evaluation:
+    """Evaluate a model in memory on the test images of a data set; arguments as `evaluate`."""
+    records = data.split("test")
+    if not records:
+        raise DataError(f"{data.root} holds no test image; expected some in CLASS/test/good/ and CLASS/test/DEFECT/")
+    source = ImageSource(records, settings.size, cache="none", skip_unreadable=settings.skip_unreadable)
+    evaluator = Evaluator()
+    scores = np.zeros(len(source), dtype=np.float32)
+    for indices, maps, batch_scores in score_images(model, source, np.arange(len(source)), quiet=quiet):
+        chosen = [source.records[i] for i in indices]
+        evaluator.update(
+            maps,
+            np.stack([source.mask(int(i)) for i in indices]),
+            [record.class_name for record in chosen],
+            np.array([record.anomalous for record in chosen]),
+            scores=batch_scores,
+        )
+        scores[indices] = batch_scores
+    results = tuple(
+        evaluator.compute(protocol, bootstrap=bootstrap if protocol == "exact" else 0) for protocol in protocols
+    )
+    return Evaluation(results=results, records=source.records, scores=scores)
+
+
+def score_images(
+    model: InvAD, source: ImageSource, chosen: NDArray[np.int64], *, batch_size: int = BATCH_SIZE, quiet: bool = True
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield indices (B,), maps (B, H, W) and image scores (B,) of the chosen images of a source, in order."""
+    device = next(model.trained_parameters()).device
+    model.eval()
+    blocks = [chosen[first : first + batch_size] for first in range(0, len(chosen), batch_size)]
+    console = Console(stderr=True)
+    with torch.inference_mode():
+        for indices, images in track(
+            batches(source, blocks), "scoring ", total=len(blocks), console=console, disable=quiet, transient=True
+        ):
+            features, predictions = model(to_device(images, device))
+            maps = anomaly_map(features, predictions, images.shape[1:3])  # (B, H, W)
+            yield indices, maps.cpu().numpy(), image_score(maps).cpu().numpy()
+
+
+def write_results(folder: Path, results: Results) -> None:
+    """Write the results of one protocol as `results-PROTOCOL.json`, `.csv` and `.md`."""
+    for suffix, text in (("json", to_json(results)), ("csv", to_csv(results)), ("md", to_markdown(results))):
+        write_text(folder / f"results-{results.protocol}.{suffix}", text)

@@ -1,0 +1,49 @@
+"""Writing files so that nobody ever sees half of one."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from invad.errors import RunError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write data to path at once: into a temporary file beside it, synced, then renamed over it.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written; what stood at path before still stands.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_bytes(Path(folder) / "a.bin", b"abc")
+        ...     (Path(folder) / "a.bin").read_bytes()
+        b'abc'
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as error:
+        raise RunError(_cannot_write(path, error)) from error
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RunError(_cannot_write(path, error)) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write text in UTF-8 to path at once; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return f"cannot write {path}: {error.strerror or error}. Free some space or choose another folder"

@@ -1,0 +1,48 @@
+"""Fifteen metrics of anomaly detection, exact or as published: functions over arrays and an accumulator."""
+
+from invad.metrics.checks import UndefinedMetricError
+from invad.metrics.classes import evaluate_class
+from invad.metrics.evaluator import Evaluator, summarise
+from invad.metrics.ranking import (
+    ap_image,
+    ap_pixel,
+    auroc_image,
+    auroc_pixel,
+    f1max_image,
+    f1max_pixel,
+    iou_max,
+)
+from invad.metrics.region import aupro
+from invad.metrics.results import KEYS, PROTOCOLS, TITLES, ClassResult, Interval, Protocol, Results
+from invad.metrics.table import from_json, to_csv, to_json, to_markdown, to_rich
+from invad.metrics.thresholds import acc_range, f1_range, iou_range
+
+__all__ = [
+    "KEYS",
+    "PROTOCOLS",
+    "TITLES",
+    "ClassResult",
+    "Evaluator",
+    "Interval",
+    "Protocol",
+    "Results",
+    "UndefinedMetricError",
+    "acc_range",
+    "ap_image",
+    "ap_pixel",
+    "aupro",
+    "auroc_image",
+    "auroc_pixel",
+    "evaluate_class",
+    "f1_range",
+    "f1max_image",
+    "f1max_pixel",
+    "from_json",
+    "iou_max",
+    "iou_range",
+    "summarise",
+    "to_csv",
+    "to_json",
+    "to_markdown",
+    "to_rich",
+]

@@ -1,0 +1,167 @@
+"""The fifteen numbers of one class."""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from invad.metrics.checks import (
+    ArrayLike,
+    BoolArray,
+    FloatArray,
+    UndefinedMetricError,
+    check_consistent,
+    check_labels,
+    check_maps,
+    check_masks,
+    check_protocol,
+    check_scores,
+)
+from invad.metrics.counts import ImagePixels, PixelCounts, Ranking, check_pixels, pool, rank, split_pixels
+from invad.metrics.ranking import auroc, average_precision, check_images, f1max, ioumax
+from invad.metrics.region import aupro_evenly, aupro_exactly
+from invad.metrics.results import IMAGE_KEYS, KEYS, MEANS, RANGE_KEYS, ClassResult, Protocol
+from invad.metrics.thresholds import maxima_evenly, range_metrics
+
+Values = dict[str, float | None]
+Reasons = dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Image:
+    """What is kept of one image: its pixels' scores, its own score, its label."""
+
+    pixels: ImagePixels
+    score: float
+    anomalous: bool
+
+    def label(self, protocol: Protocol) -> bool:
+        """Whether the protocol takes the image to be anomalous; `paper` looks at the mask."""
+        return self.anomalous if protocol == "exact" else self.pixels.regions > 0
+
+    @property
+    def digest(self) -> tuple[bool, float, bytes]:
+        """A key that puts images in one order, however they came."""
+        content = hashlib.blake2b(np.ascontiguousarray(self.pixels.normal).tobytes(), digest_size=16)
+        content.update(self.pixels.defect.tobytes())
+        content.update(self.pixels.sizes.tobytes())
+        return self.anomalous, self.score, content.digest()
+
+
+def evaluate_class(
+    maps: ArrayLike,
+    masks: ArrayLike,
+    labels: ArrayLike,
+    *,
+    scores: ArrayLike | None = None,
+    protocol: Protocol = "exact",
+    name: str = "",
+) -> ClassResult:
+    """All fifteen numbers of one class, each in [0, 1], or None with the reason in `reasons`.
+
+    Args:
+        maps: float16, float32 or float64 (N, H, W), or a sequence of (H, W); higher is more anomalous.
+        masks: bool or 0/1, as the maps; True on a defect.
+        labels: bool or 0/1 (N,); True where the image is anomalous.
+        scores: float (N,), image scores; None takes the largest of each map.
+        protocol: `exact`, or `paper` for comparison with published numbers.
+        name: the class, as the result will call it.
+
+    Raises:
+        MetricError: the arrays do not fit each other, or hold integers, NaN or infinity.
+
+    Cost: two passes over the pixels and a sort of the defect pixels; about 1 s for 500 maps of 256 x 256.
+
+    Example:
+        >>> import numpy as np
+        >>> maps = np.array([[[0.1, 0.2]], [[0.3, 0.9]]], dtype=np.float32)
+        >>> result = evaluate_class(maps, maps > 0.8, [False, True])
+        >>> result.values["auroc_image"], result.values["aupro"]
+        (1.0, 1.0)
+    """
+    return evaluate_images(name, read_images(maps, masks, labels, scores), check_protocol(protocol))
+
+
+def read_images(maps: ArrayLike, masks: ArrayLike, labels: ArrayLike, scores: ArrayLike | None) -> list[Image]:
+    """The images of a batch, checked together; raises MetricError."""
+    checked = check_maps(maps)
+    truth = check_masks(masks, checked)
+    anomalous = check_labels(labels, len(checked))
+    check_consistent(anomalous, truth)
+    own = None if scores is None else check_scores(scores, len(checked))
+    return [_read_image(*image, own, i) for i, image in enumerate(zip(checked, truth, anomalous, strict=True))]
+
+
+def _read_image(scores: FloatArray, mask: BoolArray, anomalous: bool, own: FloatArray | None, index: int) -> Image:
+    pixels = split_pixels(scores, mask)
+    score = pixels.highest if own is None else float(own[index])
+    return Image(pixels=pixels, score=score, anomalous=bool(anomalous))
+
+
+def evaluate_images(name: str, images: Sequence[Image], protocol: Protocol) -> ClassResult:
+    """The fifteen numbers of the images of one class."""
+    labels = np.array([image.label(protocol) for image in images])
+    scores = np.array([image.score for image in images])
+    counts = pool([image.pixels for image in images])
+    values, reasons = all_values(rank(scores[labels], scores[~labels]), counts, protocol)
+    return ClassResult(
+        name=name,
+        images=len(images),
+        anomalous=int(labels.sum()),
+        values=values,
+        reasons=reasons,
+        empty_masks=sum(image.anomalous and image.pixels.regions == 0 for image in images),
+    )
+
+
+def all_values(ranking: Ranking, counts: PixelCounts, protocol: Protocol) -> tuple[Values, Reasons]:
+    """The fifteen numbers from the ranking of the images and the counts of the pixels, and why some are None."""
+    groups: dict[tuple[str, ...], Callable[[], tuple[float, ...]]] = {
+        IMAGE_KEYS: lambda: _of_images(check_images(ranking)),
+        ("aupro",): lambda: _of_regions(check_pixels(counts), protocol),
+        ("auroc_pixel", "ap_pixel"): lambda: _of_pixels(check_pixels(counts)),
+        ("f1max_pixel", "iou_max"): lambda: _maxima(check_pixels(counts), protocol),
+        RANGE_KEYS: lambda: range_metrics(check_pixels(counts), protocol),
+    }
+    values: Values = dict.fromkeys(KEYS)
+    reasons: Reasons = {}
+    for keys, compute in groups.items():
+        try:
+            values.update(zip(keys, compute(), strict=True))
+        except UndefinedMetricError as error:
+            reasons.update(dict.fromkeys(keys, str(error)))
+    _put_means(values, reasons)
+    return values, reasons
+
+
+def _of_images(ranking: Ranking) -> tuple[float, float, float]:
+    return auroc(ranking), average_precision(ranking), f1max(ranking)
+
+
+def _of_regions(counts: PixelCounts, protocol: Protocol) -> tuple[float]:
+    return (aupro_exactly(counts) if protocol == "exact" else aupro_evenly(counts),)
+
+
+def _of_pixels(counts: PixelCounts) -> tuple[float, float]:
+    ranking = counts.ranking
+    return auroc(ranking), average_precision(ranking)
+
+
+def _maxima(counts: PixelCounts, protocol: Protocol) -> tuple[float, float]:
+    if protocol == "paper":
+        return maxima_evenly(counts)
+    ranking = counts.ranking
+    return f1max(ranking), ioumax(ranking)
+
+
+def _put_means(values: Values, reasons: Reasons) -> None:
+    """Add the means of the parts, or the first part that is missing as the reason."""
+    for key, parts in MEANS.items():
+        found = [value for part in parts if (value := values[part]) is not None]
+        if len(found) == len(parts):
+            values[key] = math.fsum(found) / len(parts)
+        else:
+            missing = next(part for part in parts if values[part] is None)
+            reasons[key] = f"{missing} is undefined: {reasons[missing]}"

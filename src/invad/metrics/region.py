@@ -1,0 +1,80 @@
+"""AU-PRO: how much of each defect is found, whatever its size, while false alarms stay below 30 %.
+
+Regions are the 8-connected components of the masks. At a threshold, PRO is the mean over all regions of the share of
+the region's pixels that reach it, and FPR the share of all normal pixels that do.
+"""
+
+import numpy as np
+
+from invad.metrics.checks import ArrayLike, UndefinedMetricError, check_protocol
+from invad.metrics.counts import PixelCounts, check_pixels, count_pixels
+from invad.metrics.kernels import Float64Array
+from invad.metrics.results import Protocol
+
+FPR_LIMIT = 0.3
+"""The false positive rate up to which the curve counts."""
+PAPER_STEPS = 100
+"""Thresholds of the protocol `paper`."""
+
+
+def _area(x: Float64Array, y: Float64Array) -> float:
+    """Area by trapezoids under the points (x, y), x ascending."""
+    return float(np.sum(np.diff(x) * (y[1:] + y[:-1]))) / 2
+
+
+def aupro_exactly(counts: PixelCounts) -> float:
+    """AU-PRO over every distinct score, in [0, 1].
+
+    Between two distinct defect scores only the FPR moves, so the curve runs level to the normal pixels above the next
+    defect score, then straight to the point with the pixels at this score: diagonally if normal pixels share it.
+    """
+    ranking, reached = counts.ranking, np.minimum(counts.overlaps, 1.0)  # (J,)
+    false_alarms = np.column_stack((ranking.negatives_above, ranking.negatives_from)).ravel()  # (2 J,)
+    overlap = np.column_stack((np.append(0.0, reached[:-1]), reached)).ravel()  # (2 J,)
+    x = np.concatenate(([0], false_alarms, [counts.normals])) / counts.normals
+    y = np.concatenate(([0.0], overlap, [1.0]))
+    inside = int(np.searchsorted(x, FPR_LIMIT, "right"))  # never all: the last x is 1
+    x0, x1, y0, y1 = x[inside - 1], x[inside], y[inside - 1], y[inside]
+    end = y0 + (y1 - y0) * (FPR_LIMIT - x0) / (x1 - x0)
+    return min(1.0, _area(np.append(x[:inside], FPR_LIMIT), np.append(y[:inside], end)) / FPR_LIMIT)
+
+
+def aupro_evenly(counts: PixelCounts) -> float:
+    """AU-PRO at 100 evenly spaced thresholds, the FPR rescaled to its own range, in [0, 1]: the protocol `paper`."""
+    steps = np.arange(PAPER_STEPS)
+    thresholds = counts.lowest + steps * (counts.highest - counts.lowest) / PAPER_STEPS
+    _, false_alarms, overlap = counts.at(np.nextafter(thresholds, np.inf))  # scores > t
+    fpr = false_alarms / counts.normals
+    inside = fpr < FPR_LIMIT
+    if inside.sum() < 2:
+        raise UndefinedMetricError(
+            f"fewer than two of the {PAPER_STEPS} thresholds have a false positive rate below 0.3"
+        )
+    x, y = fpr[inside][::-1], overlap[inside][::-1]
+    if x[0] == x[-1]:
+        raise UndefinedMetricError("all thresholds with a false positive rate below 0.3 have the same rate")
+    return min(1.0, _area((x - x[0]) / (x[-1] - x[0]), y))
+
+
+def aupro(maps: ArrayLike, masks: ArrayLike, *, protocol: Protocol = "exact") -> float:
+    """Area under the per-region overlap curve up to a false positive rate of 0.3, divided by 0.3, in [0, 1].
+
+    Args:
+        maps: float16, float32 or float64 (N, H, W), or a sequence of (H, W).
+        masks: bool or 0/1, as the maps; True on a defect.
+        protocol: `exact` takes every distinct score as threshold; `paper` 100 evenly spaced ones.
+
+    Raises:
+        MetricError: shapes differ, or maps are integers, NaN or infinite.
+        UndefinedMetricError: (a MetricError) no pixel is a defect, or none is normal, or all have one score.
+
+    Reference: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, section 5.
+
+    Example:
+        >>> import numpy as np
+        >>> aupro(np.array([[[0.1, 0.2, 0.0, 0.9]]]), np.array([[[0, 0, 0, 1]]]))
+        1.0
+    """
+    paper = check_protocol(protocol) == "paper"
+    counts = check_pixels(count_pixels(maps, masks))
+    return aupro_evenly(counts) if paper else aupro_exactly(counts)

@@ -1,0 +1,185 @@
+"""Results as a table to read (Markdown, terminal), to calculate with (CSV) and to keep (JSON).
+
+Tables show the published columns in the published order, x 100 with two decimals; JSON keeps the full numbers.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from invad.errors import MetricError
+from invad.metrics.checks import check_protocol
+from invad.metrics.results import KEYS, TITLES, ClassResult, Interval, Results
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+FORMAT = "invad-results"
+VERSION = 1
+"""Version of the JSON format; raised when a reader of the older one would misread the newer."""
+MISSING = "–"
+MEAN = "mean"
+
+
+def to_markdown(results: Results, *, intervals: bool = False) -> str:
+    """The results as a Markdown table: a row per class, then the mean; reasons for missing values as footnotes.
+
+    Args:
+        intervals: add the 95 % intervals, as `99.60 [98.9, 100.0]`, where the results have them.
+
+    Example:
+        >>> import numpy as np
+        >>> from invad.metrics import Evaluator
+        >>> maps = np.array([[[0.1, 0.2]], [[0.3, 0.9]]], dtype=np.float32)
+        >>> evaluator = Evaluator()
+        >>> evaluator.update(maps, maps > 0.8, "bottle", [False, True])
+        >>> print(to_markdown(evaluator.compute())[:18])
+        Protocol: `exact`.
+    """
+    rows, notes = _rows(results, intervals)
+    titles = ["class", *TITLES.values()]
+    lines = [f"Protocol: `{results.protocol}`.{_interval_note(results, intervals)}", "", _line(titles)]
+    lines += [_line([":---", *["---:"] * len(KEYS)]), *map(_line, rows)]
+    if notes:
+        lines += ["", *(f"- {note}" for note in notes)]
+    return "\n".join(lines) + "\n"
+
+
+def to_rich(results: Results, *, intervals: bool = False, keys: Sequence[str] = KEYS) -> "Table":
+    """The results as a `rich.table.Table` for a terminal; arguments as for `to_markdown`.
+
+    Args:
+        keys: the metrics to show; all fifteen take a terminal of some 200 columns.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    rows, notes = _rows(results, intervals)
+    table = Table(
+        title=Text(f"Protocol: {results.protocol}.{_interval_note(results, intervals)}"),
+        caption=Text("\n".join(notes)) if notes else None,
+        caption_justify="left",
+    )
+    table.add_column("class")
+    shown = [0, *(1 + KEYS.index(key) for key in keys)]
+    for key in keys:
+        table.add_column(Text(TITLES[key]), justify="right")
+    for index, row in enumerate(rows):
+        table.add_row(*(Text(row[i]) for i in shown), end_section=index == len(rows) - 2)
+    return table
+
+
+def to_csv(results: Results, *, intervals: bool = False) -> str:
+    """The results as CSV, a row per class, then the mean; a missing value is an empty cell.
+
+    Args:
+        intervals: add two columns per metric, the ends of its 95 % interval.
+    """
+    ends = [f"{title} {end}" for title in TITLES.values() for end in ("low", "high")] if intervals else []
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["protocol", "class", "images", "anomalous", *TITLES.values(), *ends])
+    for result in results.classes:
+        start = [results.protocol, result.name, result.images, result.anomalous]
+        writer.writerow([*start, *_csv_cells(result.values, result.intervals, intervals)])
+    counts = [sum(result.images for result in results.classes), sum(result.anomalous for result in results.classes)]
+    writer.writerow([results.protocol, MEAN, *counts, *_csv_cells(results.mean, results.intervals, intervals)])
+    return file.getvalue()
+
+
+def to_json(results: Results) -> str:
+    """The results as JSON with the format's version; `from_json` gives the same results back."""
+    return json.dumps({"format": FORMAT, "version": VERSION, **asdict(results)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> Results:
+    """The results that `to_json` wrote.
+
+    Raises:
+        MetricError: the text is no such JSON, or of a version that this InvAD does not know.
+    """
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise MetricError(f"expected results in JSON, but the text is not JSON: {error}") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise MetricError(f"expected results in JSON with format {FORMAT!r}: is this another kind of file?")
+    if found.get("version") != VERSION:
+        raise MetricError(
+            f"these results are of format version {found.get('version')}, but this InvAD reads version {VERSION}: "
+            "read them with the InvAD that wrote them, or evaluate again"
+        )
+    try:
+        return _results(found)
+    except (KeyError, TypeError, ValueError) as error:
+        raise MetricError(f"the results are damaged ({error!r}): evaluate again") from error
+
+
+def _results(found: dict[str, Any]) -> Results:
+    fields = {key: value for key, value in found.items() if key not in ("format", "version")}
+    classes = [{**one, "intervals": _intervals(one["intervals"])} for one in fields["classes"]]
+    fields["protocol"] = check_protocol(fields["protocol"])
+    fields["classes"] = tuple(ClassResult(**one) for one in classes)
+    fields["warnings"] = tuple(fields["warnings"])
+    fields["intervals"] = _intervals(fields["intervals"])
+    return Results(**fields)
+
+
+def _intervals(found: dict[str, list[float]] | None) -> dict[str, Interval] | None:
+    return None if found is None else {key: (low, high) for key, (low, high) in found.items()}
+
+
+def _rows(results: Results, intervals: bool) -> tuple[list[list[str]], list[str]]:
+    """The cells of every row, and the footnotes."""
+    notes: list[str] = []
+    rows = [_row(c.name, c.values, c.intervals if intervals else None) for c in results.classes]
+    rows.append(_row(MEAN, results.mean, results.intervals if intervals else None))
+    for result in results.classes:
+        notes += _reasons(result)
+    skipped: dict[int, list[str]] = {}
+    for key, count in results.skipped.items():
+        if count:
+            skipped.setdefault(count, []).append(TITLES[key])
+    for count, titles in skipped.items():
+        notes.append(f"{MEAN}: leaves out {count} of {len(results.classes)} classes: {', '.join(titles)}")
+    return rows, [*notes, *results.warnings]
+
+
+def _row(name: str, values: dict[str, float | None], intervals: dict[str, Interval] | None) -> list[str]:
+    return [name, *(_cell(values[key], (intervals or {}).get(key)) for key in KEYS)]
+
+
+def _cell(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return MISSING
+    ends = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
+    return f"{100 * value:.2f}{ends}"
+
+
+def _reasons(result: ClassResult) -> list[str]:
+    """A footnote per reason, with the metrics it concerns."""
+    titles: dict[str, list[str]] = {}
+    for key, reason in result.reasons.items():
+        titles.setdefault(reason, []).append(TITLES[key])
+    return [f"{result.name}: {', '.join(names)} {MISSING}: {reason}" for reason, names in titles.items()]
+
+
+def _interval_note(results: Results, intervals: bool) -> str:
+    if not intervals or not results.resamples:
+        return ""
+    return f" In brackets: 95 % intervals from {results.resamples} resamples of each class's images."
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _csv_cells(values: dict[str, float | None], found: dict[str, Interval] | None, intervals: bool) -> list[str]:
+    numbers = [values[key] for key in KEYS]
+    if intervals:
+        for key in KEYS:
+            numbers += (found or {}).get(key, (None, None))
+    return ["" if number is None else f"{100 * number:.2f}" for number in numbers]

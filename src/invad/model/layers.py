@@ -1,0 +1,136 @@
+"""The layers that neck and decoder are made of.
+
+Two ideas run through all of them. *Equalised* weights are stored with unit variance and scaled when they are used, so
+that Adam moves every layer at the same relative rate (Karras et al., arXiv:1710.10196). *Upsampling* is a transposed
+convolution followed by a small blur that removes its checkerboard (Karras et al., arXiv:1912.04958).
+"""
+
+import math
+from functools import cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEAK = 0.2
+GAIN = math.sqrt(2.0)
+"""Restores the variance that the leaky ReLU takes away."""
+
+
+def activate(x: Tensor, bias: Tensor) -> Tensor:
+    """Return `sqrt(2) * leaky_relu(x + bias, 0.2)`, one bias per channel; x and the result are (B, C, h, w).
+
+    Example:
+        >>> activate(torch.tensor([[[[-1.0]]]]), torch.zeros(1)).item()  # doctest: +ELLIPSIS
+        -0.28284...
+    """
+    return F.leaky_relu(x + bias.to(x.dtype).view(1, -1, 1, 1), LEAK) * GAIN
+
+
+@cache
+def _blur_taps() -> tuple[tuple[float, ...], ...]:
+    """The 4 x 4 binomial kernel; its sum is 4, since upsampling spreads one value over four."""
+    row = (1.0, 3.0, 3.0, 1.0)
+    return tuple(tuple(a * b / 64.0 * 4.0 for b in row) for a in row)
+
+
+def upsample(x: Tensor, weight: Tensor) -> Tensor:
+    """Return x at twice its size: transposed convolution with stride 2, then the 4 x 4 blur.
+
+    Args:
+        x: (B, C_in, h, w).
+        weight: (C_out, C_in, k, k) with k = 1 or 3, already equalised.
+
+    Returns:
+        (B, C_out, 2h, 2w).
+    """
+    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (B, C_out, 2h + k - 2, 2w + k - 2)
+    channels = x.shape[1]
+    kernel = torch.tensor(_blur_taps(), dtype=x.dtype, device=x.device).expand(channels, 1, 4, 4)
+    padding = 1 if weight.shape[-1] == 3 else 2
+    return F.conv2d(x, kernel, padding=padding, groups=channels)
+
+
+class EqualisedConv(nn.Module):
+    """An equalised k x k convolution, the same size or upsampled by two: (B, C_in, h, w) -> (B, C_out, h', w').
+
+    Stored weight ~ N(0, 1) / m; the convolution uses weight * m / sqrt(C_in * k^2), with m the
+    learning-rate multiplier.
+
+    Reference: arXiv:1710.10196, section 4.1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        *,
+        up: bool = False,
+        multiplier: float = 1.0,
+        bias_start: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel) / multiplier)
+        self.bias = None if bias_start is None else nn.Parameter(torch.full((out_channels,), bias_start))
+        self.scale = multiplier / math.sqrt(in_channels * kernel**2)
+        self.up = up
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve x (B, C_in, h, w)."""
+        weight = self.weight * self.scale
+        if self.up:
+            return upsample(x, weight)
+        return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
+
+
+class ConvLayer(nn.Module):
+    """An equalised 3 x 3 convolution without bias, then the biased leaky ReLU; the same size, or upsampled by two."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, up: bool = False, multiplier: float = 1.0) -> None:
+        super().__init__()
+        self.conv = EqualisedConv(in_channels, out_channels, 3, up=up, multiplier=multiplier)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, h, w) to (B, C_out, h, w), or to (B, C_out, 2h, 2w) where the layer upsamples."""
+        return activate(self.conv(x), self.bias)
+
+
+class ModulatedConv(nn.Module):
+    """Spatial style modulation: layer norm, scale and shift by the style at every position, 3 x 3 convolution, ReLU.
+
+    The convolution's kernel is one and the same for every image of a batch, so an ordinary convolution is exact.
+
+    Reference: arXiv:2404.10760, section 3.3.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, latent_channels: int) -> None:
+        super().__init__()
+        self.conv = EqualisedConv(in_channels, out_channels, 3)
+        self.gamma = EqualisedConv(latent_channels, in_channels, 3, bias_start=1.0)
+        self.beta = EqualisedConv(latent_channels, in_channels, 3, bias_start=0.0)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """Map x (B or 1, C_in, h, w) under the style (B, Z, h, w) to (B, C_out, h, w)."""
+        x = layer_norm(x) * self.gamma(style) + self.beta(style)
+        return activate(self.conv(x), self.bias)
+
+
+class NormalisedUpConv(nn.Module):
+    """Layer norm, upsampling 3 x 3 convolution, ReLU: the way into a finer level, which takes no style."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = EqualisedConv(in_channels, out_channels, 3, up=True)
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, h, w) to (B, C_out, 2h, 2w)."""
+        return activate(self.conv(layer_norm(x)), self.bias)
+
+
+def layer_norm(x: Tensor) -> Tensor:
+    """Return x (B, C, h, w) with zero mean and unit variance over (C, h, w) of each image; eps 1e-5, no affine."""
+    return F.layer_norm(x, x.shape[1:], eps=1e-5)

@@ -1,0 +1,225 @@
+"""Anomaly maps as pictures, all on one colour scale.
+
+A scale has two ends, in the map's own unit: a value at or below `low` leaves the image as it is, a value at or above
+`high` has the full colour. Nothing is stretched per image, so that the same value looks the same in every picture and
+a good image looks good.
+"""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from matplotlib import colormaps
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from invad.errors import ImageError, MetricError, SettingsError
+
+OPACITY = 0.5
+"""Share of the colour in the sum of colour and image at the scale's high end."""
+WHITE = (255, 255, 255)
+BAR_GREY = 200
+"""The grey that colour bars lie on, so that their colours are those of the pictures."""
+
+Pixels = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+
+def overlay(image: Pixels, anomaly_map: ArrayLike, low: float, high: float, opacity: float = OPACITY) -> Pixels:
+    """Return the image (H, W, 3) with the map laid over it, uint8; where the map is at or below low it is unchanged.
+
+    Colour and opacity both grow with the value from low to high, and stay there beyond.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        anomaly_map: (h, w), any real type; resized to the image bilinearly where the sizes differ.
+        low: the value up to which nothing is drawn.
+        high: the value from which the colour is full.
+        opacity: the colour's share at the high end, in (0, 1].
+
+    Raises:
+        ImageError: the image is not uint8 (H, W, 3), or the map not (h, w).
+        MetricError: the map holds NaN or infinite values.
+        SettingsError: low is not below high, or the opacity is out of range.
+
+    Example:
+        >>> grey = np.full((2, 2, 3), 128, dtype=np.uint8)
+        >>> picture = overlay(grey, np.array([[0.1, 0.2], [0.3, 0.9]]), low=0.2, high=0.9)
+        >>> (picture == grey).all(axis=2).tolist()
+        [[True, True], [False, False]]
+    """
+    _check_image(image)
+    _check_scale(low, high)
+    if not 0 < opacity <= 1:
+        raise SettingsError(f"opacity must lie in (0, 1], not {opacity}")
+    values = _resized(_checked_map(anomaly_map), image.shape[:2])
+    level = np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)  # (H, W)
+    colours = _table()[np.rint(level * 255).astype(np.intp)]  # (H, W, 3)
+    share = opacity * (1 - (1 - level) ** 4)[..., None]  # rises early, so that weak findings are seen
+    return np.rint(image + share * (colours - image)).astype(np.uint8)
+
+
+def outline(image: Pixels, mask: NDArray[np.bool_], colour: Colour = WHITE) -> Pixels:
+    """Return the image (H, W, 3) with a line around each region of the mask, uint8, on a dark rim seen on any ground.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        mask: bool (h, w); resized to the image by nearest neighbour where the sizes differ.
+        colour: RGB of the line.
+
+    Raises:
+        ImageError: the image is not uint8 (H, W, 3), or the mask not bool (h, w).
+
+    Example:
+        >>> grey = np.full((32, 32, 3), 128, dtype=np.uint8)
+        >>> bool((outline(grey, np.zeros((32, 32), dtype=bool)) == grey).all())
+        True
+    """
+    _check_image(image)
+    if mask.ndim != 2 or mask.dtype != np.bool_:
+        raise ImageError(f"expected a bool mask (H, W), got {mask.dtype} of shape {mask.shape}")
+    height, width = image.shape[:2]
+    filled = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    contours, _ = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    line = max(1, round(min(height, width) / 180))
+    picture = np.ascontiguousarray(image).copy()
+    cv2.drawContours(picture, contours, -1, (0, 0, 0), 3 * line, cv2.LINE_8)
+    cv2.drawContours(picture, contours, -1, colour, line, cv2.LINE_8)
+    return picture
+
+
+def colour_bar(low: float, high: float, *, width: int = 320, opacity: float = OPACITY) -> Pixels:
+    """Return a bar of the scale's colours with its two ends written below, uint8 (h, width, 3), on white.
+
+    The colours lie on light grey with the pictures' opacity: what is grey here is untouched there.
+
+    Raises:
+        SettingsError: low is not below high, or the width is below 64.
+
+    Example:
+        >>> colour_bar(0.2, 0.6).shape
+        (32, 320, 3)
+    """
+    if width < 64:
+        raise SettingsError(f"a colour bar needs a width of 64 pixels or more, not {width}")
+    height = max(24, width // 10)
+    bar = _gradient(low, high, width, opacity)  # (1, width, 3)
+    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
+    canvas[: height * 2 // 5] = bar
+    picture = Image.fromarray(canvas)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=height * 2 // 5)
+    draw.text((2, height - 2), f"{low:.3g}", fill=(60, 60, 60), font=font, anchor="lb")
+    draw.text((width - 2, height - 2), f"{high:.3g}", fill=(60, 60, 60), font=font, anchor="rb")
+    return np.asarray(picture)
+
+
+def bar_colours(steps: int = 16, *, opacity: float = OPACITY) -> list[str]:
+    """Return the colours of a colour bar from low to high as `#rrggbb`, for a gradient in CSS.
+
+    Example:
+        >>> bar_colours()[0]
+        '#c8c8c8'
+    """
+    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in _gradient(0.0, 1.0, steps, opacity)[0].tolist()]
+
+
+def side_by_side(
+    image: Pixels,
+    anomaly_map: ArrayLike,
+    low: float,
+    high: float,
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    opacity: float = OPACITY,
+) -> Pixels:
+    """Return image | heatmap | ground truth over a colour bar, uint8 (H', W', 3); without a mask only the first two.
+
+    Arguments and errors as `overlay` and `outline`.
+
+    Example:
+        >>> side_by_side(np.zeros((100, 100, 3), dtype=np.uint8), np.zeros((100, 100)), 0.2, 0.6).shape
+        (128, 204, 3)
+    """
+    panels = [image, overlay(image, anomaly_map, low, high, opacity)]
+    if mask is not None:
+        panels.append(outline(image, mask))
+    height, width = image.shape[:2]
+    gap = max(4, width // 64)
+    between = np.full((height, gap, 3), 255, dtype=np.uint8)
+    row = np.hstack([part for panel in panels for part in (between, panel)][1:])  # (H, W', 3)
+    bar = colour_bar(low, high, width=max(64, width), opacity=opacity)
+    canvas = np.full((height + gap + bar.shape[0], max(row.shape[1], width + gap + bar.shape[1]), 3), 255, np.uint8)
+    canvas[:height, : row.shape[1]] = row
+    canvas[height + gap :, width + gap : width + gap + bar.shape[1]] = bar  # below the heatmap
+    return canvas
+
+
+def display_range(scores_normal: ArrayLike, scores_all: ArrayLike) -> tuple[float, float]:
+    """Return one scale (low, high) for all maps of a set, from the largest value of each map.
+
+    low is the 95 % quantile of the normal images' largest values: 19 of 20 normal images stay untouched. high is the
+    95 % quantile of all images' largest values, so that one extreme image does not pale all others, and at least
+    twice low, so that a set in which nothing stands out is not shown as if something did. Both need no labels of
+    defects; without normal images low is the smallest value of all.
+
+    Args:
+        scores_normal: the largest map value of each normal image, (N,); may be empty.
+        scores_all: the same of all images that will be shown, (M,).
+
+    Raises:
+        MetricError: no image at all, or values that are negative, NaN or infinite.
+
+    Example:
+        >>> display_range([0.1, 0.2], [0.1, 0.2, 0.9, 1.0])
+        (0.195, 0.985)
+        >>> display_range([0.2, 0.2], [0.2, 0.2])
+        (0.2, 0.4)
+    """
+    normal = np.asarray(scores_normal, dtype=np.float64).ravel()
+    everything = np.asarray(scores_all, dtype=np.float64).ravel()
+    known = np.concatenate([normal, everything])
+    if not everything.size or not np.isfinite(known).all() or known.min() < 0:
+        raise MetricError("a colour scale needs the scores of at least one image, all finite and not negative")
+    low = np.quantile(normal, 0.95) if normal.size else everything.min()
+    high = max(np.quantile(everything, 0.95), 2 * low, low + 1e-6)
+    return round(float(low), 9), round(float(high), 9)
+
+
+@lru_cache(maxsize=1)
+def _table() -> NDArray[np.float32]:
+    """256 colours (256, 3) in [0, 255]: turbo without its dark ends, which look like shadows."""
+    rgb = colormaps["turbo"](np.linspace(0.08, 0.95, 256))[:, :3]
+    return np.asarray(rgb * 255, dtype=np.float32)
+
+
+def _gradient(low: float, high: float, steps: int, opacity: float) -> Pixels:
+    """The scale's colours from low to high on grey, (1, steps, 3)."""
+    grey = np.full((1, steps, 3), BAR_GREY, dtype=np.uint8)
+    return overlay(grey, np.linspace(low, high, steps)[None], low, high, opacity)
+
+
+def _resized(values: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
+    """The map at another height and width, bilinear."""
+    if values.shape == size:
+        return values
+    return np.asarray(cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_LINEAR))
+
+
+def _check_image(image: Pixels) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ImageError(f"expected a uint8 RGB image (H, W, 3), got {image.dtype} of shape {image.shape}")
+
+
+def _checked_map(anomaly_map: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(anomaly_map, dtype=np.float64)
+    if values.ndim != 2 or 0 in values.shape:
+        raise ImageError(f"expected an anomaly map (H, W), got one of shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise MetricError("the anomaly map holds NaN or infinite values; expected finite ones")
+    return values
+
+
+def _check_scale(low: float, high: float) -> None:
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise SettingsError(f"a colour scale needs a finite low below a finite high, not {low} and {high}")

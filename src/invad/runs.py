@@ -1,0 +1,192 @@
+"""A run folder: what lies in it, and who may make one.
+
+settings.toml       every setting, resolved
+environment.json    versions and hardware
+records.jsonl       the training images, in order
+log.jsonl           one line per logged step, epoch and event
+encoder.safetensors the frozen encoder
+scale.json          the colour scale for maps, from the training images
+checkpoints/        the last two states of neck, decoder and optimiser
+evaluation/         results as JSON, CSV and Markdown, and the report
+"""
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from invad.checkpoint import load_encoder, load_newest
+from invad.errors import RunError
+from invad.files import write_text
+from invad.model import InvAD, build_model
+from invad.model.encoder import ANALYTIC, RANDOM
+from invad.records import Record
+from invad.settings import TrainSettings
+
+PACKAGES = ("invad", "torch", "torchvision", "timm", "numpy", "pillow", "opencv-python-headless", "numba")
+
+
+class Run:
+    """The paths of one run folder, and its small files.
+
+    Example:
+        >>> Run(Path("runs/x")).settings_file.as_posix()
+        'runs/x/settings.toml'
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.settings_file = path / "settings.toml"
+        self.environment_file = path / "environment.json"
+        self.records_file = path / "records.jsonl"
+        self.log_file = path / "log.jsonl"
+        self.encoder_file = path / "encoder.safetensors"
+        self.scale_file = path / "scale.json"
+        self.checkpoints = path / "checkpoints"
+        self.evaluation = path / "evaluation"
+
+    @classmethod
+    def create(cls, path: Path) -> "Run":
+        """Make the folder of a new run.
+
+        Raises:
+            RunError: something stands there already, or the folder cannot be made.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(
+                f"{path} exists already. Choose another --out, go on with it by `invad train --resume {path}`, "
+                f"or delete it"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"cannot make the run folder {path}: {error.strerror}") from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """Open the folder of a run that exists.
+
+        Raises:
+            RunError: there is no run.
+        """
+        run = cls(path)
+        if not run.settings_file.is_file():
+            raise RunError(f"{path} is not a run: expected a folder made by `invad train`, with {run.settings_file}")
+        return run
+
+    def settings(self) -> TrainSettings:
+        """Return the settings that the run was made with, every published value filled in."""
+        return TrainSettings.load(self.settings_file)
+
+    def write_environment(self) -> None:
+        """Record the versions and the machine."""
+        write_text(self.environment_file, json.dumps(environment(), indent=1) + "\n")
+
+    def write_records(self, records: Sequence[Record]) -> None:
+        """Record which images the run is trained on."""
+        lines = [json.dumps({"image": str(r.image), "class": r.class_name, "split": r.split}) for r in records]
+        write_text(self.records_file, "\n".join(lines) + "\n")
+
+    def check_records(self, records: Sequence[Record]) -> None:
+        """Refuse to go on with other training images than the run was started with.
+
+        Raises:
+            RunError: the list of images has changed.
+        """
+        lines = self.records_file.read_text(encoding="utf-8").splitlines()
+        before = [json.loads(line)["image"] for line in lines]
+        now = [str(record.image) for record in records]
+        if before != now:
+            changed = sorted(set(before) ^ set(now))
+            raise RunError(
+                f"the training images are not those that {self.path} was started with ({len(before)} then, {len(now)} "
+                f"now; the first that differs: {(changed or now)[0]}). Restore them, or start a new run"
+            )
+
+    def write_scale(self, low: float, high: float) -> None:
+        """Record the map values that pictures show as untouched and as full colour."""
+        write_text(self.scale_file, json.dumps({"low": low, "high": high}) + "\n")
+
+    def scale(self) -> tuple[float, float]:
+        """Return the map values that pictures show as untouched and as full colour.
+
+        Raises:
+            RunError: the training has not ended.
+        """
+        if not self.scale_file.is_file():
+            raise RunError(f"{self.path} is not complete; finish it by `invad train --resume {self.path}`")
+        scale = json.loads(self.scale_file.read_text(encoding="utf-8"))
+        return scale["low"], scale["high"]
+
+    def log(self, **values: Any) -> None:
+        """Append one line to the log.
+
+        Raises:
+            RunError: the line cannot be written.
+        """
+        try:
+            with self.log_file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(values) + "\n")
+        except OSError as error:
+            raise RunError(f"cannot write {self.log_file}: {error.strerror}. The last checkpoint is intact") from error
+
+
+def environment() -> dict[str, str]:
+    """Return the versions of what the numbers depend on, and the machine, by name.
+
+    Example:
+        >>> "python" in environment()
+        True
+    """
+    found = {"python": platform.python_version(), "system": platform.platform(), "processor": platform.machine()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def build_from(settings: TrainSettings, *, weights: str | None) -> InvAD:
+    """Return the untrained model that resolved settings describe, its initial weights drawn from their seed.
+
+    Args:
+        settings: with every None replaced (see `TrainSettings.resolved`).
+        weights: the encoder's; `random` where they are filled in afterwards.
+    """
+    assert settings.encoder is not None and settings.blocks is not None
+    torch.manual_seed(settings.seed)
+    return build_model(
+        settings.encoder,
+        weights=weights,
+        image_size=settings.size,
+        levels=settings.levels,
+        resize_levels=settings.resize_levels,
+        style_channels=settings.style_channels,
+        latent_channels=settings.latent_channels,
+        blocks=settings.blocks,
+    )
+
+
+def load_untrained(run: Run) -> InvAD:
+    """Return the model of a run as it was before its first step, the encoder's weights filled in, on the CPU."""
+    settings = run.settings()
+    model = build_from(settings, weights=None if settings.encoder == ANALYTIC else RANDOM)
+    load_encoder(run.encoder_file, model)
+    return model
+
+
+def load_model(run: Run) -> InvAD:
+    """Return the trained model of a run, from its newest whole checkpoint, in eval mode on the CPU.
+
+    Raises:
+        CheckpointError: there is no whole checkpoint, or it is of another model.
+    """
+    model = load_untrained(run)
+    load_newest(run.checkpoints, model)
+    return model

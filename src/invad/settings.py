@@ -1,0 +1,202 @@
+"""The settings of a training run: documented where they are declared, checked when made, readable in a file.
+
+The command line and the settings file are both made from `TrainSettings`; None always means "as published".
+"""
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from invad.errors import SettingsError
+from invad.files import write_text
+from invad.presets import GRADIENT_CLIP, IMAGE_SIZE, LATENT_CHANNELS, MODELS, SEED, epochs_for, learning_rate
+from invad.records import Size
+
+T = TypeVar("T")
+
+FORMAT = 1
+"""The version of the settings file."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainSettings:
+    """Everything that decides what a training run computes."""
+
+    data: tuple[str, ...] = ()
+    """Data sets as LAYOUT:ROOT, for example mvtec:/data/mvtec; several sets make one model."""
+    classes: tuple[str, ...] = ()
+    """The classes to train on; none given: all that the data sets hold."""
+    model: Literal["invad-lite", "invad"] = "invad-lite"
+    """The published model."""
+    encoder: str | None = None
+    """Any timm backbone, or `analytic`, which needs no weights. None: invad-lite resnet34, invad wide_resnet50_2."""
+    weights: str | None = None
+    """The encoder's weights: a .safetensors or .pth file, or `random`. None: timm's, from the hub or its cache."""
+    levels: tuple[int, int, int] = (1, 2, 3)
+    """The backbone's stages to use (timm's out_indices), fine to coarse."""
+    resize_levels: bool = False
+    """Resize stages whose strides are not 1 : 2 : 4 to that ratio."""
+    image_size: tuple[int, ...] = (IMAGE_SIZE,)
+    """Pixels of the model's input: one number for a square, or height and width; multiples of 16."""
+    style_channels: int | None = None
+    """Channels of a style code. None: the finest level's channels, at most 64."""
+    latent_channels: int = LATENT_CHANNELS
+    """Channels of a style."""
+    blocks: tuple[int, int, int] | None = None
+    """Residual blocks per decoder level, fine to coarse. None: invad-lite 4 4 4, invad 2 2 2."""
+    loss_weight: float | None = None
+    """The factor of the loss. None: invad-lite 5, invad 1."""
+    epochs: int | None = None
+    """Passes over the training images. None: mvtec, mvtec3d and medical 300; visa, coco, realiad and folder 100;
+    synthetic 30."""
+    batch_size: int = 32
+    """Images per step; a last short batch is dropped, unless it is the only one."""
+    learning_rate: float | None = None
+    """Adam's learning rate. None: 1e-3 for every 8 images of the batch (0.004 for 32)."""
+    gradient_clip: float = GRADIENT_CLIP
+    """The largest global norm of the gradients."""
+    seed: int = SEED
+    """Decides the initial weights and the order of the images."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """The arithmetic of neck and decoder in training; weights and optimiser stay fp32."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
+    cache: Literal["memory", "disk", "none"] = "memory"
+    """Where decoded and resized images are kept after the first epoch."""
+    cache_dir: str | None = None
+    """The folder of the disk cache. None: a folder in the user's cache directory."""
+    skip_unreadable: bool = False
+    """Leave out images that cannot be decoded (and say so in the results) instead of stopping."""
+    eval_every: int = 0
+    """Evaluate on the test images every so many epochs, for watching only; 0: never."""
+    tensorboard: bool = False
+    """Write a TensorBoard log too (needs the extra `tracking`)."""
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    @property
+    def size(self) -> Size:
+        """Height and width of the model's input."""
+        return (self.image_size[0], self.image_size[-1])
+
+    def resolved(self, layouts: tuple[str, ...]) -> "TrainSettings":
+        """Return the same settings with every None replaced by its published value."""
+        preset = MODELS[self.model]
+        return dataclasses.replace(
+            self,
+            encoder=_given(self.encoder, preset.encoder),
+            blocks=_given(self.blocks, preset.blocks),
+            loss_weight=_given(self.loss_weight, preset.loss_weight),
+            epochs=_given(self.epochs, epochs_for(layouts)),
+            learning_rate=_given(self.learning_rate, learning_rate(self.batch_size)),
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read settings from a TOML file.
+
+        Raises:
+            SettingsError: the file is missing, not TOML, of a newer format, or holds an unknown or wrong setting.
+        """
+        return cls.from_mapping(read_toml(path), str(path))
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], origin: str = "settings") -> Self:
+        """Make settings from plain values, as TOML or JSON hold them; lists become tuples.
+
+        Raises:
+            SettingsError: a name is unknown, or a value has the wrong type.
+
+        Example:
+            >>> TrainSettings.from_mapping({"data": ["folder:photos"], "epochs": 5}).epochs
+            5
+        """
+        types_by_name = typing.get_type_hints(cls)
+        unknown = sorted(set(values) - set(types_by_name))
+        if unknown:
+            raise SettingsError(f"{origin}: unknown setting {unknown[0]!r}; known ones: {', '.join(types_by_name)}")
+        return cls(**{name: _coerce(name, value, types_by_name[name], origin) for name, value in values.items()})
+
+    def save(self, path: Path) -> None:
+        """Write the settings to a TOML file, one setting a line with its documentation left out."""
+        write_text(path, to_toml({"format": FORMAT, **dataclasses.asdict(self)}))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the settings in a TOML file as plain values, its format version checked and taken off.
+
+    Raises:
+        SettingsError: the file is missing, not TOML, or of another format.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not a TOML file: {error}") from error
+    version = values.pop("format", FORMAT)
+    if version != FORMAT:
+        raise SettingsError(f"{path} has format {version!r}; this version of invad reads format {FORMAT}")
+    return values
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Return flat values as TOML; None is left out, since TOML has no word for it.
+
+    Example:
+        >>> print(to_toml({"epochs": 5, "weights": None, "data": ("folder:a",)}), end="")
+        epochs = 5
+        data = ["folder:a"]
+    """
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
+
+
+def _given(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
+    """The value as the field's type wants it, or an error that says what it wants."""
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    for option in options:
+        base = typing.get_origin(option) or option
+        if base is tuple and isinstance(value, list | tuple):
+            inner = typing.get_args(option)
+            kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
+            if len(kinds) == len(value):
+                return tuple(_coerce(name, item, item_kind, origin) for item, item_kind in zip(value, kinds))
+        elif base is Literal and value in typing.get_args(option):
+            return value
+        elif base is float and isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+        elif isinstance(base, type) and type(value) is base:
+            return value
+    raise SettingsError(f"{origin}: {name} = {value!r} is not of the kind {kind}")
+
+
+def _check(s: TrainSettings) -> None:
+    """Refuse what cannot be meant."""
+    positive: dict[str, float | None] = {
+        "epochs": s.epochs,
+        "batch_size": s.batch_size,
+        "learning_rate": s.learning_rate,
+        "gradient_clip": s.gradient_clip,
+        "loss_weight": s.loss_weight,
+        "latent_channels": s.latent_channels,
+    }
+    for name, value in positive.items():
+        if value is not None and value <= 0:
+            raise SettingsError(f"{name} must be above 0, not {value}")
+    if len(s.image_size) not in (1, 2) or min(s.image_size) <= 0:
+        raise SettingsError(f"image_size must be one number, or height and width, not {s.image_size}")
+    if s.eval_every < 0:
+        raise SettingsError(f"eval_every must be 0 (never) or more, not {s.eval_every}")
+    if s.model not in MODELS:
+        raise SettingsError(f"model must be one of {', '.join(MODELS)}, not {s.model!r}")

@@ -1,0 +1,254 @@
+"""The training loop: settings and data in, a run folder out.
+
+The order of the images in an epoch depends on the seed and the epoch's number alone, and nothing else is random after
+the start; so a run that is stopped anywhere and resumed sees the same images in the same order.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invad.checkpoint import Position, list_checkpoints, load_newest, save_checkpoint, save_encoder
+from invad.data import DataSet, ImageSource, batches, open_datasets
+from invad.devices import choose_device, to_device
+from invad.errors import DataError, RunError
+from invad.evaluation import evaluate_model, score_images
+from invad.model import InvAD, inversion_loss
+from invad.model.analytic import AnalyticEncoder
+from invad.records import Record
+from invad.runs import Run, build_from, load_untrained
+from invad.settings import TrainSettings
+from invad.training.interrupt import Interrupt
+from invad.training.optimisation import clip_gradients, learning_rate_at, make_optimiser
+from invad.training.progress import Progress
+
+T = TypeVar("T")
+
+CHECKPOINT_SECONDS = 60.0
+"""Checkpoints are written at the end of an epoch, but not more often than this."""
+SCALE_IMAGES = 64
+"""Training images that the colour scale of maps is taken from."""
+LOG_STEPS = 10
+"""Steps between two looks at the loss; looking waits for the accelerator."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What one run works with."""
+
+    run: Run
+    settings: TrainSettings
+    model: InvAD
+    optimiser: torch.optim.Adam
+    source: ImageSource
+    data: DataSet
+
+
+def train(settings: TrainSettings, out: Path | str, *, quiet: bool = False) -> Run:
+    """Train a model and return its run folder.
+
+    Args:
+        settings: what to train on and how; every None is replaced by its published value.
+        out: the run folder to make; it must not exist, or be empty.
+        quiet: show no progress.
+
+    Raises:
+        SettingsError: a setting cannot be meant, or does not fit the data.
+        DataError: the data set is not laid out as it should be, or an image cannot be read.
+        WeightsError: the encoder's weights cannot be had.
+        RunError: the folder is taken or cannot be written, or the loss is no longer a number.
+        KeyboardInterrupt: passed on after a checkpoint has been written, from which `resume` goes on.
+    """
+    data = open_datasets(settings.data, settings.classes)
+    settings = settings.resolved(data.layouts)
+    device = choose_device(settings.device)
+    model = build_from(settings, weights=settings.weights)
+    run = Run.create(Path(out))
+    source = open_source(settings, training_records(data))
+    if isinstance(model.encoder, AnalyticEncoder):
+        model.encoder.fit(to_device(images, torch.device("cpu")) for _, images in batches(source, _blocks(source)))
+    save_encoder(run.encoder_file, model)
+    run.write_records(source.records)
+    run.write_environment()
+    settings.save(run.settings_file)  # last: a folder without it is not a run
+    model.to(device)
+    optimiser = make_optimiser(model.trained_parameters(), _given(settings.learning_rate))
+    job = Job(run=run, settings=settings, model=model, optimiser=optimiser, source=source, data=data)
+    _run(job, Position(epoch=0, step=0, total_steps=0), quiet=quiet)
+    return run
+
+
+def resume(path: Path | str, *, quiet: bool = False) -> Run:
+    """Go on with a run that was stopped, from its newest whole checkpoint, to the end that its settings name.
+
+    A run that is complete is returned as it is. Raises as `train` does, and RunError where the training images are no
+    longer those that the run was started with.
+    """
+    run = Run.open(Path(path))
+    settings = run.settings()
+    data = open_datasets(settings.data, settings.classes)
+    source = open_source(settings, training_records(data))
+    run.check_records(source.records)
+    model = load_untrained(run).to(choose_device(settings.device))
+    optimiser = make_optimiser(model.trained_parameters(), _given(settings.learning_rate))
+    start = Position(epoch=0, step=0, total_steps=0)
+    if list_checkpoints(run.checkpoints):
+        start = load_newest(run.checkpoints, model, optimiser)
+    run.log(event="resumed", epoch=start.epoch, step=start.step, total_steps=start.total_steps)
+    job = Job(run=run, settings=settings, model=model, optimiser=optimiser, source=source, data=data)
+    _run(job, start, quiet=quiet)
+    return run
+
+
+def training_records(data: DataSet) -> tuple[Record, ...]:
+    """Return the normal images to learn from: those of the split `train`, and of `validation` where there is one.
+
+    Raises:
+        DataError: there is none.
+    """
+    records = (*data.split("train"), *data.split("validation"))
+    normal = tuple(record for record in records if not record.anomalous)
+    if not normal:
+        raise DataError(f"{data.root} holds no normal training image; expected some in CLASS/train/good/")
+    return normal
+
+
+def open_source(settings: TrainSettings, records: tuple[Record, ...]) -> ImageSource:
+    """Return the images of these records, decoded once, under the settings' size and cache."""
+    return ImageSource(
+        records,
+        settings.size,
+        cache=settings.cache,
+        cache_dir=Path(settings.cache_dir) if settings.cache_dir else None,
+        skip_unreadable=settings.skip_unreadable,
+    )
+
+
+def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """Return the indices of each batch of an epoch: all images shuffled, a last short batch dropped.
+
+    A set smaller than one batch keeps its only, short one.
+
+    Example:
+        >>> [batch.tolist() for batch in epoch_batches(5, 2, seed=0, epoch=0)]
+        [[2, 4], [3, 0]]
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    full = count // batch_size
+    return [order] if full == 0 else list(order[: full * batch_size].reshape(full, batch_size))
+
+
+def train_step(
+    model: InvAD, optimiser: torch.optim.Optimizer, images: Tensor, *, loss_weight: float, clip: float, bf16: bool
+) -> Tensor:
+    """Take one optimiser step on uint8 images (B, 3, H, W); return the loss, detached and on the device."""
+    features = model.encode(images)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+        predictions = model.predict(features)
+    loss = inversion_loss(features, predictions, loss_weight)
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    clip_gradients(model.trained_parameters(), clip)
+    optimiser.step()
+    return loss.detach()
+
+
+def _run(job: Job, start: Position, *, quiet: bool) -> None:
+    """All epochs from a position on, with checkpoints, log and progress."""
+    s, epochs = job.settings, _given(job.settings.epochs)
+    steps = len(epoch_batches(len(job.source), s.batch_size, s.seed, 0))
+    saved_at, position = time.monotonic(), start
+    batch = min(s.batch_size, len(job.source))
+    with Interrupt() as interrupt, Progress(steps * epochs, start.total_steps, batch, quiet=quiet) as progress:
+        for epoch in range(start.epoch, epochs):
+            rate = learning_rate_at(_given(s.learning_rate), epoch, epochs)
+            for step, loss in _epoch(job, epoch, start.step if epoch == start.epoch else 0, rate):
+                position = Position(epoch=epoch, step=step + 1, total_steps=epoch * steps + step + 1)
+                if position.total_steps % LOG_STEPS == 0 or step + 1 == steps:
+                    _report(job, position, loss.item(), rate, progress)
+                if interrupt.asked:
+                    save_checkpoint(job.run.checkpoints, job.model, job.optimiser, position)
+                    raise KeyboardInterrupt
+            position = Position(epoch=epoch + 1, step=0, total_steps=(epoch + 1) * steps)
+            last = epoch + 1 == epochs
+            if last or time.monotonic() - saved_at > CHECKPOINT_SECONDS:
+                save_checkpoint(job.run.checkpoints, job.model, None if last else job.optimiser, position)
+                saved_at = time.monotonic()
+            if s.eval_every and (epoch + 1) % s.eval_every == 0:
+                _watch(job, epoch + 1)
+    if not job.run.scale_file.exists():
+        job.run.write_scale(*_scale(job))
+        job.run.log(event="finished", epoch=epochs, total_steps=position.total_steps)
+
+
+def _epoch(job: Job, epoch: int, first_step: int, rate: float) -> Iterator[tuple[int, Tensor]]:
+    """The steps of one epoch from `first_step` on, each with its loss."""
+    s = job.settings
+    job.model.train()
+    for group in job.optimiser.param_groups:
+        group["lr"] = rate
+    device = next(job.model.trained_parameters()).device
+    indices = epoch_batches(len(job.source), s.batch_size, s.seed, epoch)[first_step:]
+    for step, (_, images) in enumerate(batches(job.source, indices), start=first_step):
+        yield (
+            step,
+            train_step(
+                job.model,
+                job.optimiser,
+                to_device(images, device),
+                loss_weight=_given(s.loss_weight),
+                clip=s.gradient_clip,
+                bf16=s.precision == "bf16",
+            ),
+        )
+
+
+def _report(job: Job, position: Position, loss: float, rate: float, progress: Progress) -> None:
+    """One look at the loss: progress bar, log, and a stop where it is no longer a number."""
+    if not np.isfinite(loss):
+        raise RunError(
+            f"the loss became {loss} in epoch {position.epoch + 1}, step {position.step}. The checkpoints before are "
+            f"intact; try a smaller learning rate (now {rate:g}) or precision fp32"
+        )
+    progress.update(position.total_steps, loss, rate)
+    job.run.log(
+        event="step",
+        epoch=position.epoch + 1,
+        step=position.step,
+        total_steps=position.total_steps,
+        loss=loss,
+        learning_rate=rate,
+        images_per_second=round(progress.images_per_second, 2),
+    )
+
+
+def _watch(job: Job, epoch: int) -> None:
+    """Evaluate on the test images, for the log alone: nothing is chosen by it."""
+    evaluation = evaluate_model(job.model, job.data, job.settings, protocols=("exact",), quiet=True)
+    job.run.log(event="evaluation", epoch=epoch, protocol="exact", mean=evaluation.results[0].mean)
+
+
+def _scale(job: Job) -> tuple[float, float]:
+    """The colour scale for maps: normal images stay untouched, a map that is three times as high is fully coloured."""
+    few = np.linspace(0, len(job.source) - 1, num=min(SCALE_IMAGES, len(job.source))).astype(np.int64)
+    peaks = np.concatenate([scores for _, _, scores in score_images(job.model, job.source, few)])
+    low = float(np.quantile(peaks, 0.95))
+    return low, 3.0 * low
+
+
+def _blocks(source: ImageSource, size: int = 16) -> list[NDArray[np.int64]]:
+    """All indices in order, so many at a time."""
+    return np.array_split(np.arange(len(source)), max(1, len(source) // size))
+
+
+def _given(value: T | None) -> T:
+    """A setting that `TrainSettings.resolved` has filled in."""
+    assert value is not None
+    return value

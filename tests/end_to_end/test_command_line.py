@@ -1,0 +1,236 @@
+"""The command line as a person uses it: a whole run on a small synthetic set, and every bad input."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import invad
+from invad.cli.main import VERBS, run
+from invad.data import make_synthetic
+
+SMALL = ("--encoder", "analytic", "--image-size", "64", "--blocks", "1", "1", "1", "--quiet")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data") / "set"
+    make_synthetic(root, train=8, good=3, defective=2, size=96)
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "a"
+    assert (
+        run(["train", "--data", f"mvtec:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]) == 0
+    )
+    return out
+
+
+def fails(capsys: pytest.CaptureFixture[str], argv: Sequence[str], *words: str) -> None:
+    """The command ends with status 2 and one message that holds these words, without a traceback."""
+    assert run(list(argv)) == 2
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    for word in words:
+        assert word in message, message
+
+
+def train_args(data: str, out: Path, *more: str) -> list[str]:
+    return ["train", "--data", data, "--out", str(out), "--epochs", "1", "--batch-size", "4", *SMALL, *more]
+
+
+def test_run_folder_holds_what_is_needed(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    expected = {"settings.toml", "environment.json", "records.jsonl", "log.jsonl", "encoder.safetensors", "checkpoints"}
+    assert expected <= names
+    events = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert events[-1]["event"] == "finished"
+    assert {"loss", "learning_rate", "images_per_second"} <= set(events[0])
+
+
+def test_evaluate_writes_every_format_and_a_report(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["evaluate", str(trained), "--bootstrap", "5"]) == 0
+    out = capsys.readouterr().out
+    assert "exact" in out and "paper" in out and "mAU-ROC" in out
+    for protocol in ("exact", "paper"):
+        for suffix in ("json", "csv", "md"):
+            assert (trained / "evaluation" / f"results-{protocol}.{suffix}").stat().st_size > 100
+    assert "<html" in (trained / "evaluation/report.html").read_text()
+
+
+def test_predict_on_a_folder(trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = next(path for path in sorted((data).glob("*/test/*")) if path.name != "good")
+    out = tmp_path / "out"
+    argv = ["predict", str(trained), str(folder), "--out", str(out), "--threshold", "0.1", "--maps"]
+    assert run(argv) == 0
+    lines = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == lines
+    assert len(lines) == len(list(folder.iterdir()))
+    for line in lines:
+        assert line["anomalous"] == (line["score"] >= 0.1)
+        values = np.load(line["map"])
+        assert values.shape == (64, 64) and values.max() == pytest.approx(line["score"])
+        assert Image.open(line["overlay"]).size == Image.open(line["image"]).size
+    fails(capsys, argv, "exists", "--overwrite")
+
+
+def test_library_use_gives_the_same_score(trained: Path, data: Path) -> None:
+    path = sorted(data.glob("*/test/good/*.png"))[0]
+    predictor = invad.load(trained, threshold=0.5)
+    from_path = predictor(path)
+    from_array = predictor(np.asarray(Image.open(path).convert("RGB")))
+    from_pil = predictor(Image.open(path))
+    assert from_path.score == from_array.score == from_pil.score
+    assert from_path.anomalous == (from_path.score >= 0.5)
+    assert invad.load(trained)(path).anomalous is None
+
+
+def test_the_same_seed_gives_the_same_bits(trained: Path, data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "b"
+    argv = ["train", "--data", f"mvtec:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]
+    assert run(argv) == 0
+    a, b = (sorted((folder / "checkpoints").iterdir())[-1] for folder in (trained, out))
+    assert a.name == b.name and a.read_bytes() == b.read_bytes()
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(
+    trained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import signal
+
+    from invad.training import loop
+
+    steps = 0
+    original: Callable[..., object] = loop.train_step
+
+    def interrupting(*args: object, **options: object) -> object:
+        nonlocal steps
+        steps += 1
+        if steps == 3:  # in the middle of the first epoch
+            signal.raise_signal(signal.SIGINT)
+        return original(*args, **options)
+
+    out = tmp_path / "c"
+    monkeypatch.setattr(loop, "train_step", interrupting)
+    argv = ["train", "--data", f"mvtec:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]
+    assert run(argv) == 130
+    assert f"invad train --resume {out}" in capsys.readouterr().err
+    fails(capsys, ["predict", str(out), str(data)], "not complete", "--resume")
+    assert run(["train", "--resume", str(out), "--quiet"]) == 0
+    a, b = (sorted((folder / "checkpoints").iterdir())[-1] for folder in (trained, out))
+    assert a.name == b.name and a.read_bytes() == b.read_bytes()
+    assert run(["train", "--resume", str(out), "--quiet"]) == 0, "a complete run is returned as it is"
+
+
+def test_settings_file(data: Path, tmp_path: Path) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text(
+        f'data = ["mvtec:{data}"]\nencoder = "analytic"\nimage_size = [64]\nblocks = [1, 1, 1]\nepochs = 5\n'
+        "batch_size = 4\n"
+    )
+    out = tmp_path / "run"
+    assert run(["train", "--config", str(config), "--epochs", "1", "--out", str(out), "--quiet"]) == 0
+    settings = invad.TrainSettings.load(out / "settings.toml")
+    assert (settings.epochs, settings.batch_size, settings.encoder) == (1, 4, "analytic")
+
+
+def test_evaluation_while_training_and_two_sets(data: Path, tmp_path: Path) -> None:
+    make_synthetic(tmp_path / "other", train=4, good=2, defective=1, size=64, seed=1)
+    out = tmp_path / "run"
+    argv = ["train", "--data", f"mvtec:{data}", f"folder:{tmp_path / 'other'}", "--out", str(out), "--epochs", "1"]
+    assert run([*argv, "--batch-size", "8", "--eval-every", "1", *SMALL]) == 0
+    events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events if e["event"] != "step"] == ["evaluation", "finished"]
+
+
+def test_batch_larger_than_the_set_keeps_its_short_batch(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert run(train_args(f"mvtec:{data}", out, "--batch-size", "1000")) == 0
+    assert sorted((out / "checkpoints").iterdir())[-1].stem == "000000001"
+
+
+def test_bad_inputs(data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    fails(capsys, train_args("mvtec:/no/such/root", out), "/no/such/root")
+    (tmp_path / "empty").mkdir()
+    fails(capsys, train_args(f"folder:{tmp_path / 'empty'}", out), "empty")
+    fails(capsys, train_args(f"mvtec:{data}", out, "--classes", "teapot"), "teapot")
+    fails(capsys, train_args(f"mvtec:{data}", out, "--epochs", "0"), "epochs must be above 0")
+    fails(capsys, train_args(f"mvtec:{data}", trained), "exists already", "--resume")
+    fails(capsys, train_args(f"mvtec:{data}", out, "--encoder", "resnet34", "--weights", "no.pth"), "no weights file")
+    fails(capsys, ["train", "--out", str(out)], "--data")
+    fails(capsys, ["train", "--data", f"mvtec:{data}"], "--out")
+    fails(capsys, ["evaluate", str(tmp_path / "absent")], "is not a run")
+    fails(capsys, ["predict", str(trained), str(tmp_path / "absent.png")], "absent.png")
+    fails(capsys, ["paint"], "unknown command")
+    assert not out.exists(), "nothing half-made is left behind"
+
+
+def test_a_corrupt_image_stops_with_its_name_or_is_left_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    root = tmp_path / "set"
+    shutil.copytree(data, root)
+    victim = sorted(root.glob("*/train/good/*.png"))[3]
+    victim.write_bytes(victim.read_bytes()[:200])
+    fails(capsys, train_args(f"mvtec:{root}", tmp_path / "a"), victim.name)
+    assert run(train_args(f"mvtec:{root}", tmp_path / "b", "--skip-unreadable")) == 0
+    listed = (tmp_path / "b/records.jsonl").read_text()
+    assert str(victim) not in listed
+
+
+def test_a_damaged_or_foreign_checkpoint(
+    data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(trained, broken)
+    for path in (broken / "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.warns(UserWarning, match="is damaged"):
+        fails(capsys, ["evaluate", str(broken)], "are damaged")
+    foreign = tmp_path / "foreign"
+    shutil.copytree(trained, foreign)
+    settings = (foreign / "settings.toml").read_text()
+    (foreign / "settings.toml").write_text(settings.replace("latent_channels = 16", "latent_channels = 8"))
+    fails(capsys, ["evaluate", str(foreign)], "belongs to another model")
+
+
+def test_a_full_disk_leaves_nothing_that_looks_whole(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import errno
+    import os
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    fails(capsys, train_args(f"mvtec:{data}", tmp_path / "run"), "No space left on device")
+    fails(capsys, ["evaluate", str(tmp_path / "run")], "is not a run")
+
+
+def test_help_lists_every_verb_and_importing_is_light() -> None:
+    result = subprocess.run([sys.executable, "-m", "invad", "--help"], capture_output=True, text=True, check=True)
+    assert all(verb in result.stdout for verb in VERBS)
+    code = "import sys, invad; assert not {'torch', 'numpy', 'PIL'} & set(sys.modules); print(sorted(invad.__all__))"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_public_names_are_pinned() -> None:
+    assert invad.__all__ == sorted(invad.__all__)
+    assert len(invad.__all__) <= 30
+    for name in invad.__all__:
+        assert getattr(invad, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'paint'"):
+        _ = invad.paint
