@@ -4,12 +4,14 @@ A file holds the trained weights (`model.*`), Adam's state (`optimiser.*`) and, 
 made. The last two are kept, so that a damaged one costs a few minutes, not the run.
 """
 
+import dataclasses
 import hashlib
 import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,7 +22,9 @@ from invad.errors import CheckpointError
 from invad.files import write_bytes
 from invad.model import InvAD
 
-FORMAT = "1"
+FORMAT = 1
+HEADER = "invad"
+"""The one entry of the file's metadata: safetensors writes several in a random order, and equal runs would differ."""
 KEEP = 2
 
 
@@ -47,9 +51,8 @@ def save_checkpoint(folder: Path, model: InvAD, optimiser: torch.optim.Adam | No
     tensors = {f"model.{name}": value for name, value in trained_state(model).items()}
     if optimiser is not None:
         tensors |= {f"optimiser.{name}": value for name, value in _optimiser_state(model, optimiser).items()}
-    where = {"epoch": position.epoch, "step": position.step, "total_steps": position.total_steps}
     path = folder / f"{position.total_steps:09d}.safetensors"
-    write_bytes(path, _serialise(tensors, {"position": json.dumps(where)}))
+    write_bytes(path, _serialise(tensors, {"position": dataclasses.asdict(position)}))
     for old in list_checkpoints(folder)[KEEP:]:
         old.unlink(missing_ok=True)
     return path
@@ -71,14 +74,14 @@ def load_newest(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None =
     paths = list_checkpoints(folder)
     for path in paths:
         try:
-            tensors, metadata = read_checked(path)
+            tensors, header = read_checked(path)
         except CheckpointError as error:
             warnings.warn(f"{error}; trying the one before", stacklevel=2)
             continue
         _fill_model(model, _under(tensors, "model."), path)
         if optimiser is not None:
             _fill_optimiser(model, optimiser, _under(tensors, "optimiser."))
-        return Position(**json.loads(metadata["position"]))
+        return Position(**header["position"])
     raise CheckpointError(
         f"all {len(paths)} checkpoints in {folder} are damaged; train again"
         if paths
@@ -112,7 +115,7 @@ def trained_state(model: InvAD) -> dict[str, Tensor]:
     }
 
 
-def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the tensors and the header of a file that `save_checkpoint` or `save_encoder` wrote.
 
     Raises:
@@ -122,20 +125,20 @@ def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(f"there is no file {path}")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {metadata.get('format')!r}; this version of invad reads {FORMAT!r}")
-    if metadata.get("checksum") != _checksum(tensors):
+    if header.get("format") != FORMAT:
+        raise CheckpointError(f"{path} has format {header.get('format')!r}; this version of invad reads {FORMAT!r}")
+    if header.get("checksum") != _checksum(tensors):
         raise CheckpointError(f"{path} is damaged (its checksum does not match)")
-    return tensors, metadata
+    return tensors, header
 
 
-def _serialise(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+def _serialise(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return save(plain, {**metadata, "format": FORMAT, "checksum": _checksum(plain)})
+    return save(plain, {HEADER: json.dumps({**header, "format": FORMAT, "checksum": _checksum(plain)})})
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -1,7 +1,7 @@
 """A model and data in, all metrics out."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from invad.data import DataSet, ImageSource, batches, open_datasets
+from invad.data import DataSet, ImageSource, batches, check_masks, open_datasets
 from invad.devices import choose_device, to_device
 from invad.errors import DataError
 from invad.files import write_text
@@ -69,6 +69,8 @@ def evaluate(
     dataset = open_datasets(tuple(data) or settings.data, tuple(classes) or (() if data else settings.classes))
     model = load_model(run).to(choose_device(device))
     evaluation = evaluate_model(model, dataset, settings, protocols=protocols, bootstrap=bootstrap, quiet=quiet)
+    notices = run.notices()
+    evaluation = replace(evaluation, results=tuple(_with_warnings(r, notices) for r in evaluation.results))
     for results in evaluation.results:
         write_results(run.evaluation, results)
     return evaluation
@@ -87,6 +89,7 @@ def evaluate_model(
     records = data.split("test")
     if not records:
         raise DataError(f"{data.root} holds no test image; expected some in CLASS/test/good/ and CLASS/test/DEFECT/")
+    check_masks(records)
     source = ImageSource(records, settings.size, cache="none", skip_unreadable=settings.skip_unreadable)
     evaluator = Evaluator()
     scores = np.zeros(len(source), dtype=np.float32)
@@ -100,8 +103,10 @@ def evaluate_model(
             scores=batch_scores,
         )
         scores[indices] = batch_scores
+    notices = (*data.notices, *skipped_notices(source, "test"))
     results = tuple(
-        evaluator.compute(protocol, bootstrap=bootstrap if protocol == "exact" else 0) for protocol in protocols
+        _with_warnings(evaluator.compute(protocol, bootstrap=bootstrap if protocol == "exact" else 0), notices)
+        for protocol in protocols
     )
     return Evaluation(results=results, records=source.records, scores=scores)
 
@@ -123,7 +128,21 @@ def score_images(
             yield indices, maps.cpu().numpy(), image_score(maps).cpu().numpy()
 
 
+def skipped_notices(source: ImageSource, what: str) -> tuple[str, ...]:
+    """Say which images a source leaves out because they cannot be read, if any."""
+    if not source.skipped:
+        return ()
+    first = ", ".join(str(path) for path in source.skipped[:5])
+    return (f"{len(source.skipped)} {what} images cannot be read and were left out: {first}",)
+
+
+def _with_warnings(results: Results, notices: Sequence[str]) -> Results:
+    """The results with more warnings, none of them twice."""
+    return replace(results, warnings=tuple(dict.fromkeys((*results.warnings, *notices))))
+
+
 def write_results(folder: Path, results: Results) -> None:
     """Write the results of one protocol as `results-PROTOCOL.json`, `.csv` and `.md`."""
-    for suffix, text in (("json", to_json(results)), ("csv", to_csv(results)), ("md", to_markdown(results))):
+    markdown = to_markdown(results, intervals=results.resamples > 0)
+    for suffix, text in (("json", to_json(results)), ("csv", to_csv(results)), ("md", markdown)):
         write_text(folder / f"results-{results.protocol}.{suffix}", text)

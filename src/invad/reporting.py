@@ -36,7 +36,7 @@ def report(run: Run | Path | str, evaluation: Evaluation, *, device: str = "auto
 
 
 def _summary(run: Run, settings: TrainSettings) -> ReportSummary:
-    shown = {name: str(value) for name, value in dataclasses.asdict(settings).items() if value is not None}
+    shown = {name: _shown(value) for name, value in dataclasses.asdict(settings).items() if value not in (None, ())}
     return ReportSummary(
         title=run.path.name,
         model=settings.model,
@@ -45,7 +45,7 @@ def _summary(run: Run, settings: TrainSettings) -> ReportSummary:
         settings=shown,
         versions=environment(),
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        notes=(),
+        notes=run.notices(),
     )
 
 
@@ -75,6 +75,11 @@ def _examples(run: Run, settings: TrainSettings, evaluation: Evaluation, device:
         )
         for index, kind in picked
     ]
+
+
+def _shown(value: object) -> str:
+    """A setting's value as people write it."""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _label(record: Record) -> str:

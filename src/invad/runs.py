@@ -3,7 +3,8 @@
 settings.toml       every setting, resolved
 environment.json    versions and hardware
 records.jsonl       the training images, in order
-log.jsonl           one line per logged step, epoch and event
+log.jsonl           one line per logged step and event
+tensorboard/        the same for TensorBoard, where it was asked for
 encoder.safetensors the frozen encoder
 scale.json          the colour scale for maps, from the training images
 checkpoints/        the last two states of neck, decoder and optimiser
@@ -46,6 +47,7 @@ class Run:
         self.log_file = path / "log.jsonl"
         self.encoder_file = path / "encoder.safetensors"
         self.scale_file = path / "scale.json"
+        self.tensorboard = path / "tensorboard"
         self.checkpoints = path / "checkpoints"
         self.evaluation = path / "evaluation"
 
@@ -56,16 +58,25 @@ class Run:
         Raises:
             RunError: something stands there already, or the folder cannot be made.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(
-                f"{path} exists already. Choose another --out, go on with it by `invad train --resume {path}`, "
-                f"or delete it"
-            )
+        cls.require_free(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"cannot make the run folder {path}: {error.strerror}") from error
         return cls(path)
+
+    @staticmethod
+    def require_free(path: Path) -> None:
+        """Refuse a path where something stands already.
+
+        Raises:
+            RunError: it does.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(
+                f"{path} exists already. Choose another --out, go on with it by `invad train --resume {path}`, "
+                f"or delete it"
+            )
 
     @classmethod
     def open(cls, path: Path) -> "Run":
@@ -122,6 +133,13 @@ class Run:
             raise RunError(f"{self.path} is not complete; finish it by `invad train --resume {self.path}`")
         scale = json.loads(self.scale_file.read_text(encoding="utf-8"))
         return scale["low"], scale["high"]
+
+    def notices(self) -> tuple[str, ...]:
+        """Return what was unusual about the training, a sentence each."""
+        if not self.log_file.is_file():
+            return ()
+        events = [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
+        return tuple(dict.fromkeys(event["text"] for event in events if event.get("event") == "notice"))
 
     def log(self, **values: Any) -> None:
         """Append one line to the log.

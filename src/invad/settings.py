@@ -71,6 +71,9 @@ class TrainSettings:
     """Where decoded and resized images are kept after the first epoch."""
     cache_dir: str | None = None
     """The folder of the disk cache. None: a folder in the user's cache directory."""
+    feature_memory: float = 2.0
+    """GiB of memory for the encoder's features of all training images, computed once. Where they do not fit, they are
+    computed in every step; 0: always."""
     skip_unreadable: bool = False
     """Leave out images that cannot be decoded (and say so in the results) instead of stopping."""
     eval_every: int = 0
@@ -196,7 +199,8 @@ def _check(s: TrainSettings) -> None:
             raise SettingsError(f"{name} must be above 0, not {value}")
     if len(s.image_size) not in (1, 2) or min(s.image_size) <= 0:
         raise SettingsError(f"image_size must be one number, or height and width, not {s.image_size}")
-    if s.eval_every < 0:
-        raise SettingsError(f"eval_every must be 0 (never) or more, not {s.eval_every}")
+    for name, value in {"eval_every": s.eval_every, "feature_memory": s.feature_memory}.items():
+        if value < 0:
+            raise SettingsError(f"{name} must be 0 or more, not {value}")
     if s.model not in MODELS:
         raise SettingsError(f"model must be one of {', '.join(MODELS)}, not {s.model!r}")

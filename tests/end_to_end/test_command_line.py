@@ -28,7 +28,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "a"
     assert (
-        run(["train", "--data", f"mvtec:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]) == 0
+        run(["train", "--data", f"folder:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]) == 0
     )
     return out
 
@@ -52,7 +52,8 @@ def test_run_folder_holds_what_is_needed(trained: Path) -> None:
     assert expected <= names
     events = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
     assert events[-1]["event"] == "finished"
-    assert {"loss", "learning_rate", "images_per_second"} <= set(events[0])
+    first = next(event for event in events if event["event"] == "step")
+    assert {"loss", "learning_rate", "images_per_second"} <= set(first)
 
 
 def test_evaluate_writes_every_format_and_a_report(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +95,7 @@ def test_library_use_gives_the_same_score(trained: Path, data: Path) -> None:
 
 def test_the_same_seed_gives_the_same_bits(trained: Path, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "b"
-    argv = ["train", "--data", f"mvtec:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]
+    argv = ["train", "--data", f"folder:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]
     assert run(argv) == 0
     a, b = (sorted((folder / "checkpoints").iterdir())[-1] for folder in (trained, out))
     assert a.name == b.name and a.read_bytes() == b.read_bytes()
@@ -119,7 +120,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 
     out = tmp_path / "c"
     monkeypatch.setattr(loop, "train_step", interrupting)
-    argv = ["train", "--data", f"mvtec:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]
+    argv = ["train", "--data", f"folder:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]
     assert run(argv) == 130
     assert f"invad train --resume {out}" in capsys.readouterr().err
     fails(capsys, ["predict", str(out), str(data)], "not complete", "--resume")
@@ -132,7 +133,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 def test_settings_file(data: Path, tmp_path: Path) -> None:
     config = tmp_path / "settings.toml"
     config.write_text(
-        f'data = ["mvtec:{data}"]\nencoder = "analytic"\nimage_size = [64]\nblocks = [1, 1, 1]\nepochs = 5\n'
+        f'data = ["folder:{data}"]\nencoder = "analytic"\nimage_size = [64]\nblocks = [1, 1, 1]\nepochs = 5\n'
         "batch_size = 4\n"
     )
     out = tmp_path / "run"
@@ -144,15 +145,22 @@ def test_settings_file(data: Path, tmp_path: Path) -> None:
 def test_evaluation_while_training_and_two_sets(data: Path, tmp_path: Path) -> None:
     make_synthetic(tmp_path / "other", train=4, good=2, defective=1, size=64, seed=1)
     out = tmp_path / "run"
-    argv = ["train", "--data", f"mvtec:{data}", f"folder:{tmp_path / 'other'}", "--out", str(out), "--epochs", "1"]
-    assert run([*argv, "--batch-size", "8", "--eval-every", "1", *SMALL]) == 0
+    argv = ["train", "--data", f"folder:{data}", "--out", str(out), "--epochs", "1", "--eval-every", "1"]
+    argv += ["--data", f"folder:{tmp_path / 'other'}", "--batch-size", "8", "--tensorboard"]
+    assert run([*argv, *SMALL]) == 0
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [e["event"] for e in events if e["event"] != "step"] == ["evaluation", "finished"]
+    assert [e["event"] for e in events if e["event"] != "step"] == ["notice", "evaluation", "finished"]
+    assert len(invad.TrainSettings.load(out / "settings.toml").data) == 2
+    assert (invad.Run.open(out).notices()[0]).startswith("classes capsule, fabric, washer, wood are in several sets")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(out / "tensorboard")).Reload()
+    assert {"loss", "learning_rate", "test/mad"} <= set(board.Tags()["scalars"])
 
 
 def test_batch_larger_than_the_set_keeps_its_short_batch(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    assert run(train_args(f"mvtec:{data}", out, "--batch-size", "1000")) == 0
+    assert run(train_args(f"folder:{data}", out, "--batch-size", "1000")) == 0
     assert sorted((out / "checkpoints").iterdir())[-1].stem == "000000001"
 
 
@@ -161,12 +169,12 @@ def test_bad_inputs(data: Path, trained: Path, tmp_path: Path, capsys: pytest.Ca
     fails(capsys, train_args("mvtec:/no/such/root", out), "/no/such/root")
     (tmp_path / "empty").mkdir()
     fails(capsys, train_args(f"folder:{tmp_path / 'empty'}", out), "empty")
-    fails(capsys, train_args(f"mvtec:{data}", out, "--classes", "teapot"), "teapot")
-    fails(capsys, train_args(f"mvtec:{data}", out, "--epochs", "0"), "epochs must be above 0")
-    fails(capsys, train_args(f"mvtec:{data}", trained), "exists already", "--resume")
-    fails(capsys, train_args(f"mvtec:{data}", out, "--encoder", "resnet34", "--weights", "no.pth"), "no weights file")
+    fails(capsys, train_args(f"folder:{data}", out, "--classes", "teapot"), "teapot")
+    fails(capsys, train_args(f"folder:{data}", out, "--epochs", "0"), "epochs must be above 0")
+    fails(capsys, train_args(f"folder:{data}", trained), "exists already", "--resume")
+    fails(capsys, train_args(f"folder:{data}", out, "--encoder", "resnet34", "--weights", "no.pth"), "no weights file")
     fails(capsys, ["train", "--out", str(out)], "--data")
-    fails(capsys, ["train", "--data", f"mvtec:{data}"], "--out")
+    fails(capsys, ["train", "--data", f"folder:{data}"], "--out")
     fails(capsys, ["evaluate", str(tmp_path / "absent")], "is not a run")
     fails(capsys, ["predict", str(trained), str(tmp_path / "absent.png")], "absent.png")
     fails(capsys, ["paint"], "unknown command")
@@ -182,8 +190,8 @@ def test_a_corrupt_image_stops_with_its_name_or_is_left_out(
     shutil.copytree(data, root)
     victim = sorted(root.glob("*/train/good/*.png"))[3]
     victim.write_bytes(victim.read_bytes()[:200])
-    fails(capsys, train_args(f"mvtec:{root}", tmp_path / "a"), victim.name)
-    assert run(train_args(f"mvtec:{root}", tmp_path / "b", "--skip-unreadable")) == 0
+    fails(capsys, train_args(f"folder:{root}", tmp_path / "a"), victim.name)
+    assert run(train_args(f"folder:{root}", tmp_path / "b", "--skip-unreadable")) == 0
     listed = (tmp_path / "b/records.jsonl").read_text()
     assert str(victim) not in listed
 
@@ -216,7 +224,7 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    fails(capsys, train_args(f"mvtec:{data}", tmp_path / "run"), "No space left on device")
+    fails(capsys, train_args(f"folder:{data}", tmp_path / "run"), "No space left on device")
     fails(capsys, ["evaluate", str(tmp_path / "run")], "is not a run")
 
 

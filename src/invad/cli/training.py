@@ -37,7 +37,7 @@ class Train:
         """Fill in the options; those of a settings file first, those of the command line over them."""
         path = _value_of("--config", args)
         default = cls(settings=TrainSettings.load(Path(path))) if path else cls()
-        return tyro.cli(cls, prog=prog, args=args, default=default)
+        return tyro.cli(cls, prog=prog, args=merge_repeated(args, "--data", "--classes"), default=default)
 
     def run(self) -> None:
         """Start a run, or go on with one."""
@@ -77,6 +77,32 @@ class Presets:
         Console().print(models, epochs)
         plain = {f.name: f.default for f in dataclasses.fields(TrainSettings) if isinstance(f.default, int | float)}
         Console().print("Everything else: " + ", ".join(f"{name} {value}" for name, value in plain.items()))
+
+
+def merge_repeated(args: Sequence[str], *options: str) -> list[str]:
+    """Return the arguments with every later use of these list options added to the first.
+
+    Example:
+        >>> merge_repeated(["--data", "a", "--epochs", "3", "--data", "b", "c"], "--data")
+        ['--data', 'a', 'b', 'c', '--epochs', '3']
+    """
+    groups: list[list[str]] = [[]]
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if not arg.startswith("--"):
+            groups[-1].append(arg)
+        elif name in options and equals:
+            groups.append([name, value])
+        else:
+            groups.append([arg])
+    merged: list[list[str]] = []
+    for group in groups:
+        first = next((g for g in merged if group and group[0] in options and g[:1] == group[:1]), None)
+        if first is None:
+            merged.append(group)
+        else:
+            first.extend(group[1:])
+    return [arg for group in merged for arg in group]
 
 
 def _value_of(option: str, args: Sequence[str]) -> str | None:

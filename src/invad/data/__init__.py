@@ -1,6 +1,6 @@
 """Data sets: layouts, images, caches, checks."""
 
-from invad.data.check import CheckReport, check_dataset, render
+from invad.data.check import CheckReport, check_dataset, check_masks, render
 from invad.data.dataset import LAYOUTS, DataSet, open_dataset, open_datasets
 from invad.data.images import read_image, read_mask, resize_image, resize_mask
 from invad.data.loading import ImageSource, batches
@@ -13,6 +13,7 @@ __all__ = [
     "ImageSource",
     "batches",
     "check_dataset",
+    "check_masks",
     "make_synthetic",
     "open_dataset",
     "open_datasets",

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from invad.data.dataset import open_dataset
-from invad.data.images import read_image, read_mask
+from invad.data import mvtec
+from invad.data.dataset import DataSet, open_dataset
+from invad.data.images import read_image, read_mask, read_size
 from invad.errors import DataError, ImageError
 from invad.records import Record, Size
 
@@ -48,7 +49,11 @@ def check_dataset(spec: str, classes: Sequence[str] = ()) -> CheckReport:
             faults[kind].append(what)
     for kind, group in _duplicates(data.records, looks).items():
         faults[kind] += group
-    lines = {kind: f"{len(found)} {kind}: {_first(found)}" for kind, found in faults.items()}
+    faults[UNMASKED] = half_masked(data.records)
+    if not classes:
+        faults[INCOMPLETE] = _incomplete(data)
+    lines = {kind: f"{len(found)} {kind}: {_first(found)}" for kind, found in faults.items() if found}
+    notices = [] if faults[INCOMPLETE] else data.notices
     sizes = Counter(look.size for look in looks if look.size)
     if len(sizes) > 1:
         common = max(sizes, key=lambda size: sizes[size])
@@ -58,8 +63,37 @@ def check_dataset(spec: str, classes: Sequence[str] = ()) -> CheckReport:
         counts=dict(sorted(Counter((r.class_name, r.split, r.defect) for r in data.records).items())),
         sizes=dict(sizes),
         errors=tuple(text for kind, text in lines.items() if kind in ERRORS),
-        warnings=(*data.notices, *(text for kind, text in lines.items() if kind not in ERRORS)),
+        warnings=(*notices, *(text for kind, text in lines.items() if kind not in ERRORS)),
     )
+
+
+def check_masks(records: Sequence[Record]) -> None:
+    """Refuse test images whose masks would make the numbers wrong; reads the headers of files, no pixels.
+
+    Raises:
+        DataError: a mask has another size than its image, or only some of a class's defective images have one.
+        ImageError: a file is missing, or not an image.
+    """
+    masked = [record for record in records if record.mask is not None]
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(read_size, [record.image for record in masked]))
+        masks = list(pool.map(read_size, [record.mask for record in masked if record.mask is not None]))
+    wrong = [
+        f"{record.mask} is {mask[0]} x {mask[1]}, its image {image[0]} x {image[1]}"
+        for record, image, mask in zip(masked, images, masks, strict=True)
+        if image != mask
+    ]
+    if wrong:
+        raise DataError(f"{len(wrong)} {MASK_SIZE}: {_first(wrong)}. Draw them again at the size of the image")
+    unmasked = half_masked(records)
+    if unmasked:
+        raise DataError(f"{len(unmasked)} {UNMASKED}: {_first(unmasked)}. Add masks for these, or remove the others")
+
+
+def half_masked(records: Sequence[Record]) -> list[str]:
+    """Return the defective images without a mask of classes that have masks for others."""
+    masked = {record.class_name for record in records if record.mask is not None}
+    return [str(r.image) for r in records if r.anomalous and r.mask is None and r.class_name in masked]
 
 
 def render(report: CheckReport) -> str:
@@ -69,7 +103,7 @@ def render(report: CheckReport) -> str:
     lines.append(f"{'total':<54}{sum(report.counts.values())}")
     lines += [f"error: {text}" for text in report.errors]
     lines += [f"warning: {text}" for text in report.warnings]
-    lines.append("no faults found" if not report.errors else f"{len(report.errors)} kinds of faults")
+    lines.append("no errors" if not report.errors else f"{len(report.errors)} kinds of errors")
     return "\n".join(lines)
 
 
@@ -78,7 +112,10 @@ MASK_SIZE = "masks have another size than their images"
 EMPTY_MASK = "masks are empty"
 LEAKED = "test images are training images too"
 TWICE = "images are in one split twice"
-ERRORS = {UNREADABLE, MASK_SIZE, LEAKED}
+UNMASKED = "defective images have no mask, though others of their class have"
+LOSSY_MASK = "masks are JPEG files, whose compression leaves values above 0 beside the defect"
+INCOMPLETE = "things differ from what is published"
+ERRORS = {UNREADABLE, MASK_SIZE, LEAKED, UNMASKED, INCOMPLETE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +140,24 @@ def _look(record: Record) -> _Look:
                 faults.append((MASK_SIZE, f"{record.mask} {mask.shape} for {size}"))
             if not mask.any():
                 faults.append((EMPTY_MASK, str(record.mask)))
+            if record.mask.suffix.lower() in (".jpg", ".jpeg"):
+                faults.append((LOSSY_MASK, str(record.mask)))
         except ImageError as error:
             faults.append((UNREADABLE, str(error)))
     return _Look(size, hashlib.sha256(image.tobytes()).hexdigest(), faults)
+
+
+def _incomplete(data: DataSet) -> list[str]:
+    """How a published data set differs from what its owners publish."""
+    if data.layouts != ("mvtec",) or not set(data.classes) & set(mvtec.CLASSES):
+        return []
+    missing = mvtec.missing_classes(data.root, data.records)
+    if missing:
+        return [f"no class {name}" for name in missing]
+    if set(data.classes) != set(mvtec.CLASSES):
+        return []
+    counts = Counter(record.split for record in data.records)
+    return [f"{counts[s]} {s} images, not {n}" for s, n in mvtec.COUNTS.items() if counts[s] != n]  # type: ignore[index]
 
 
 def _duplicates(records: Sequence[Record], looks: Sequence[_Look]) -> dict[str, list[str]]:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from invad.data import mvtec, synthetic
 from invad.data.folder import read_folder
-from invad.data.mvtec import read_mvtec
+from invad.data.mvtec import nearest, read_mvtec
 from invad.data.synthetic import read_synthetic
 from invad.errors import DataError, SettingsError
 from invad.records import Record, Split
@@ -38,19 +39,48 @@ LAYOUTS: dict[str, Reader] = {"mvtec": read_mvtec, "folder": read_folder, "synth
 
 
 def open_dataset(spec: str, classes: Sequence[str] = ()) -> DataSet:
-    """Return the data set that `LAYOUT:ROOT` names.
+    """Return the data set that `LAYOUT:ROOT` names; its root alone is enough where exactly one layout fits.
 
     Raises:
-        SettingsError: the layout is unknown.
-        DataError: the root does not exist, is not laid out so, or lacks a class that was asked for.
+        SettingsError: no layout is given, and several fit.
+        DataError: the layout is unknown, the root does not exist or is not laid out so, or a class is not there.
     """
-    layout, separator, root = spec.partition(":")
-    if not separator or layout not in LAYOUTS:
-        raise SettingsError(f"data set {spec!r}: expected LAYOUT:ROOT with LAYOUT one of {', '.join(LAYOUTS)}")
-    path = Path(root).expanduser()
+    layout, path = parse_spec(spec)
     records, notices = LAYOUTS[layout](path)
     data = DataSet(layouts=(layout,), root=path, records=tuple(records), notices=tuple(notices))
     return choose_classes(data, classes)
+
+
+def parse_spec(spec: str) -> tuple[str, Path]:
+    """Return layout and root of a data set named as `LAYOUT:ROOT`, or by its root alone.
+
+    Raises:
+        SettingsError: no layout is given, and several fit.
+        DataError: the layout is unknown, or none is given and the root does not exist.
+
+    Example:
+        >>> parse_spec("folder:photos")[0]
+        'folder'
+    """
+    layout, separator, root = spec.partition(":")
+    if separator and layout in LAYOUTS:
+        return layout, Path(root).expanduser()
+    path = Path(spec).expanduser()
+    if not path.exists():
+        raise DataError(f"{path} does not exist{nearest(path)}; expected LAYOUT:ROOT, LAYOUT {' or '.join(LAYOUTS)}")
+    fitting = fitting_layouts(path)
+    if len(fitting) > 1:
+        choices = " or ".join(f"{name}:{path}" for name in fitting)
+        raise SettingsError(f"{path} may be laid out in more than one way; say which: {choices}")
+    return fitting[0], path
+
+
+def fitting_layouts(root: Path) -> tuple[str, ...]:
+    """Return the layouts that a root that exists may have, at least one."""
+    if (root / synthetic.MARKER).is_file():
+        return ("synthetic",)
+    names = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    return ("mvtec", "folder") if (names | {root.resolve().name}) & set(mvtec.CLASSES) else ("folder",)
 
 
 def open_datasets(specs: Sequence[str], classes: Sequence[str] = ()) -> DataSet:
@@ -67,7 +97,12 @@ def open_datasets(specs: Sequence[str], classes: Sequence[str] = ()) -> DataSet:
     for part in parts:
         for record in part.records:
             clash = record.class_name in shared
-            records.append(replace(record, class_name=f"{part.root.name}/{record.class_name}") if clash else record)
+            name = f"{part.root.resolve().name}/{record.class_name}" if clash else record.class_name
+            records.append(replace(record, class_name=name))
+    if len({(part.root.resolve().name, name) for part in parts for name in part.classes}) < len(names):
+        raise SettingsError(
+            f"classes {', '.join(sorted(shared))} are in several data sets of the same name; rename one"
+        )
     if shared:
         notices.append(f"classes {', '.join(sorted(shared))} are in several sets; each got its root's name in front")
     layouts = tuple(dict.fromkeys(layout for part in parts for layout in part.layouts))

@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invad.data.mvtec import list_images, read_mvtec
+from invad.data.mvtec import list_images, nearest, read_class_folders
 from invad.errors import DataError
 from invad.records import GOOD, Record, Split
 
+COLUMNS = ("image", "mask", "class", "defect", "split", "label")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 NORMAL, ANOMALOUS = ("0", "normal", GOOD), ("1", "anomalous", "anomaly", "defect")
 
@@ -27,12 +28,12 @@ def read_folder(root: Path) -> tuple[list[Record], list[str]]:
         DataError: the root does not exist, holds no image, or is not laid out in one of these ways.
     """
     if root.is_file():
-        return read_manifest(root), []
+        return read_manifest(root)
     if not root.is_dir():
-        raise DataError(f"the folder {root} does not exist")
+        raise DataError(f"the folder {root} does not exist{nearest(root)}")
     flat = list_images(root)
     if not flat:
-        return read_mvtec(root)
+        return read_class_folders(root)
     if any((root / name).is_dir() for name in ("train", "test")):
         raise DataError(f"{root} holds both images and folders `train` or `test`; expected one or the other")
     name = root.resolve().name
@@ -40,28 +41,41 @@ def read_folder(root: Path) -> tuple[list[Record], list[str]]:
     return records, [f"{root} is a flat folder: its {len(flat)} images are taken as normal training images"]
 
 
-def read_manifest(path: Path) -> list[Record]:
-    """Return the records of a manifest (`.csv`, or JSON lines), in its order.
+def read_manifest(path: Path) -> tuple[list[Record], list[str]]:
+    """Return the records of a manifest (`.csv`, or JSON lines) in its order, and notices.
 
     Raises:
         DataError: a line lacks an image, has an unknown split or label, or a path that leaves the manifest's folder.
     """
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix.lower() == ".csv":
-        rows: list[Mapping[str, Any]] = list(csv.DictReader(io.StringIO(text, newline="")))
-    else:
-        try:
-            rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path} is neither a .csv file nor JSON lines: {error}") from error
+    rows = _read_rows(path)
     if not rows:
         raise DataError(f"{path} names no image; expected a line for each, with a column `image`")
-    return [_record(path, number, row) for number, row in enumerate(rows, start=2 if path.suffix == ".csv" else 1)]
+    unread = sorted({str(column) for _, row in rows for column in row} - set(COLUMNS))
+    notices = [f"{path}: the columns {', '.join(unread)} are not read; known ones: {', '.join(COLUMNS)}"]
+    return [_record(path, f"{path}, line {line}", row) for line, row in rows], notices if unread else []
 
 
-def _record(manifest: Path, number: int, row: Mapping[str, Any]) -> Record:
-    """The record of one line."""
-    where = f"{manifest}, line {number}"
+def _read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Every entry with the number of its last line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        if path.suffix.lower() == ".csv":
+            reader = csv.DictReader(io.StringIO(text, newline=""))
+            return [(reader.line_num, row) for row in reader]
+        rows = [(number, json.loads(line)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a text file in UTF-8: {error}") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is neither a .csv file nor JSON lines: {error}") from error
+    except csv.Error as error:
+        raise DataError(f"{path} is not a table that can be read: {error}") from error
+    if not all(isinstance(row, dict) for _, row in rows):
+        raise DataError(f'{path} is not JSON lines: expected an object such as {{"image": "a.png"}} on each line')
+    return rows
+
+
+def _record(manifest: Path, where: str, row: Mapping[str, Any]) -> Record:
+    """The record of one entry; `where` names it in errors."""
     split = str(row.get("split") or "train")
     if split not in SPLITS:
         raise DataError(f"{where}: unknown split {split!r}; expected one of {', '.join(SPLITS)}")

@@ -1,11 +1,12 @@
 """Reading images as a person would see them, and resizing them as the published models were trained on."""
 
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from invad.errors import ImageError
 from invad.records import Size
@@ -37,12 +38,28 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Return the mask as bool (H, W): a pixel is a defect where any channel of the file is above 0.
 
+    What is transparent is no defect. The colours of a palette count, not its indices: which index is black is chance.
+
     Raises:
         ImageError: the file cannot be read.
     """
     image = _open(path)
-    values = np.asarray(image.convert("L") if image.mode in ("RGBA", "LA", "CMYK") else image)
+    if image.mode in ("P", "PA", "LA", "RGBA"):
+        values = np.asarray(image.convert("RGBA"))
+        return np.asarray(values[..., :3].any(axis=2) & (values[..., 3] > 0))
+    values = np.asarray(image.convert("RGB") if image.mode in ("CMYK", "YCbCr") else image)
     return np.asarray(values.any(axis=2) if values.ndim == 3 else values > 0)
+
+
+def read_size(path: Path) -> Size:
+    """Return height and width as a person would see the image, from the file's header alone.
+
+    Raises:
+        ImageError: the file is missing, or not an image.
+    """
+    with _errors(path), Image.open(path) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
@@ -62,17 +79,21 @@ def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
 
 def _open(path: Path) -> Image.Image:
     """The decoded image with its EXIF rotation carried out."""
+    with _errors(path), Image.open(path) as image:
+        image.load()
+        return ImageOps.exif_transpose(image)
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    """Whatever Pillow raises, as one ImageError that names the file."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                return ImageOps.exif_transpose(image)
+        yield
     except FileNotFoundError as error:
         raise ImageError(f"there is no image {path}") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{path} is not an image that can be read (cut short, or of another kind)") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise ImageError(f"{path} has too many pixels: {error}") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(f"{path} cannot be decoded: {error}. Replace it, or leave it out") from error

@@ -1,29 +1,53 @@
-"""MVTec AD: CLASS/train/good/000.png, CLASS/test/DEFECT/000.png, CLASS/ground_truth/DEFECT/000_mask.png."""
+"""MVTec AD: CLASS/train/good/000.png, CLASS/test/DEFECT/000.png, CLASS/ground_truth/DEFECT/000_mask.png.
 
+The same layout serves people's own folders and the synthetic set, which `read_class_folders` reads.
+"""
+
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from invad.data.images import SUFFIXES
 from invad.errors import DataError
-from invad.records import GOOD, Record, Split
+from invad.records import GOOD, Record
 
 CLASSES = (
     "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile",
     "toothbrush", "transistor", "wood", "zipper",
 )  # fmt: skip
-TRAIN_IMAGES, TEST_IMAGES = 3629, 1725
+COUNTS = {"train": 3629, "test": 1725}
+"""Images of all classes, as published."""
 
 
 def read_mvtec(root: Path) -> tuple[list[Record], list[str]]:
+    """Return records and notices of MVTec AD, or of some of its class folders, or of one given directly.
+
+    Raises: as `read_class_folders`.
+    """
+    records, notices = read_class_folders(root)
+    missing = missing_classes(root, records)
+    if missing:
+        present = len(CLASSES) - len(missing)
+        notices.append(f"{root} holds {present} of MVTec AD's {len(CLASSES)} classes; without {', '.join(missing)}")
+    return records, notices
+
+
+def missing_classes(root: Path, records: Sequence[Record]) -> list[str]:
+    """Return the published classes that a root of MVTec AD lacks; none where one class folder was given directly."""
+    found = {record.class_name for record in records}
+    return [name for name in CLASSES if name not in found] if found & set(CLASSES) and not _is_class(root) else []
+
+
+def read_class_folders(root: Path) -> tuple[list[Record], list[str]]:
     """Return records and notices of a root of class folders, or of one class folder given directly.
 
     Raises:
-        DataError: the root does not exist, holds no class, a class has no good training image, or a mask is missing.
+        DataError: the root does not exist, holds no class, a class has no good training image, or masks and images
+            of a defect do not pair.
     """
-    folders = class_folders(root)
     records: list[Record] = []
     notices: list[str] = []
-    for folder in folders:
+    for folder in class_folders(root):
         found, said = read_class(folder)
         records += found
         notices += said
@@ -31,19 +55,46 @@ def read_mvtec(root: Path) -> tuple[list[Record], list[str]]:
 
 
 def class_folders(root: Path) -> list[Path]:
-    """Return the class folders under a root, sorted: those with a folder `train` or `test`, or the root itself."""
+    """Return the class folders under a root, by name: those with a folder `train` or `test`, or the root itself.
+
+    Raises:
+        DataError: the root does not exist, or holds none.
+    """
     if not root.is_dir():
-        raise DataError(f"the folder {root} does not exist")
-    if (root / "train").is_dir() or (root / "test").is_dir():
-        return [root]
-    folders = sorted(path for path in root.iterdir() if (path / "train").is_dir() or (path / "test").is_dir())
+        raise DataError(f"the folder {root} does not exist{nearest(root)}")
+    folders = [root] if _is_class(root) else [path for path in by_name(root) if _is_class(path)]
     if not folders:
         raise DataError(f"{root} holds no class folder; expected CLASS/train/good/ with the normal images in it")
     return folders
 
 
+def nearest(path: Path) -> str:
+    """Return a hint for a path that does not exist: the deepest part of it that does, and what lies there."""
+    parent = next((p for p in path.absolute().parents if p.is_dir()), None)
+    if parent is None:
+        return ""
+    names = [entry.name for entry in by_name(parent)][:5]
+    return f" ({parent} does, and holds {', '.join(names) or 'nothing'})"
+
+
+def by_name(folder: Path) -> list[Path]:
+    """Return what lies in a folder in the order of names, which is the same on every file system."""
+    return sorted(folder.iterdir(), key=lambda path: path.name)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the image files of a folder in the order of names; none where it does not exist."""
+    if not folder.is_dir():
+        return []
+    return [path for path in by_name(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
+
+
 def read_class(folder: Path) -> tuple[list[Record], list[str]]:
-    """Return records and notices of one class folder."""
+    """Return records and notices of one class folder.
+
+    Raises:
+        DataError: there is no good training image, or masks and images of a defect do not pair.
+    """
     name = folder.resolve().name
     good = list_images(folder / "train" / GOOD)
     if not good:
@@ -52,40 +103,46 @@ def read_class(folder: Path) -> tuple[list[Record], list[str]]:
         )
     records = [Record(image=path, class_name=name, split="train") for path in good]
     notices = []
-    if not (folder / "ground_truth").is_dir() and (folder / "test").is_dir():
-        notices.append(f"class {name!r} has no masks (no {folder / 'ground_truth'}): image metrics only")
-    for defect in sorted(path for path in (folder / "test").glob("*") if path.is_dir()):
-        records += _defect_records(folder, name, defect.name)
+    if (folder / "test").is_dir():
+        if not (folder / "ground_truth").is_dir():
+            notices.append(f"class {name!r} has no masks (no {folder / 'ground_truth'}): image metrics only")
+        for defect in by_name(folder / "test"):
+            if defect.is_dir():
+                records += _test_records(folder, name, defect.name)
     return records, notices
 
 
-def _defect_records(folder: Path, name: str, defect: str, split: Split = "test") -> list[Record]:
-    """The test images of one folder, each paired with its mask by name."""
+def _is_class(folder: Path) -> bool:
+    return (folder / "train").is_dir() or (folder / "test").is_dir()
+
+
+def _test_records(folder: Path, name: str, defect: str) -> list[Record]:
+    """The test images of one kind, those with a defect each paired with its mask by name."""
     images = list_images(folder / "test" / defect)
-    truth = folder / "ground_truth" / defect
     if defect == GOOD or not (folder / "ground_truth").is_dir():
-        return [Record(image=path, class_name=name, split=split, defect=defect) for path in images]
-    masks = {_stem(path): path for path in list_images(truth)}
+        return [Record(image=path, class_name=name, split="test", defect=defect) for path in images]
+    masks = _masks_by_stem(folder / "ground_truth" / defect)
+    stems = {path.stem for path in images}
     missing = [path.name for path in images if path.stem not in masks]
-    extra = [path.name for stem, path in masks.items() if stem not in {image.stem for image in images}]
+    extra = [path.name for stem, path in masks.items() if stem not in stems]
     if missing:
-        raise DataError(_listed(missing, f"in {folder / 'test' / defect} have no mask in {truth}", "NAME_mask.png"))
+        raise DataError(_listed(missing, f"in {folder / 'test' / defect}", f"no mask in {folder / 'ground_truth'}"))
     if extra:
-        raise DataError(_listed(extra, f"in {truth} belong to no image in {folder / 'test' / defect}", "NAME_mask.png"))
-    return [Record(image=path, class_name=name, split=split, defect=defect, mask=masks[path.stem]) for path in images]
+        raise DataError(_listed(extra, f"in {folder / 'ground_truth' / defect}", f"no image in {folder / 'test'}"))
+    return [Record(image=path, class_name=name, split="test", defect=defect, mask=masks[path.stem]) for path in images]
 
 
-def list_images(folder: Path) -> list[Path]:
-    """Return the image files of a folder, sorted; none where it does not exist."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+def _masks_by_stem(folder: Path) -> dict[str, Path]:
+    """The masks of one kind of defect by the stem of their images."""
+    paths = list_images(folder)
+    stems = [path.stem.removesuffix("_mask") for path in paths]
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
+    if twice:
+        raise DataError(f"{folder} holds more than one mask for {', '.join(twice[:3])}; expected one for each image")
+    return dict(zip(stems, paths, strict=True))
 
 
-def _stem(mask: Path) -> str:
-    return mask.stem.removesuffix("_mask")
-
-
-def _listed(names: Sequence[str], what: str, expected: str) -> str:
+def _listed(names: Sequence[str], where: str, fault: str) -> str:
+    """One sentence on files that lack their counterpart."""
     first = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} files {what} ({first}); expected masks named {expected} or NAME.png"
+    return f"{len(names)} of the files {where} have {fault} ({first}); expected masks named NAME_mask.png or NAME.png"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from invad.data.mvtec import read_mvtec
+from invad.data.mvtec import read_class_folders
 from invad.errors import DataError
 from invad.files import write_bytes, write_text
 from invad.records import GOOD, Record
@@ -72,7 +72,7 @@ def read_synthetic(root: Path) -> tuple[list[Record], list[str]]:
     """Return the records of a synthetic set, made now if the folder is not there."""
     if not (root / MARKER).is_file():
         make_synthetic(root)
-    return read_mvtec(root)
+    return read_class_folders(root)
 
 
 def _write_class(folder: Path, name: str, spec: Spec, index: int) -> None:
@@ -129,7 +129,7 @@ def _noise(random: Random, size: int, sigma: float) -> NDArray[np.float64]:
 def _finish(image: Picture, random: Random) -> Picture:
     """Uneven light, and the camera's blur and noise."""
     size = image.shape[0]
-    light = 1 + 0.04 * _noise(random, size, 0.3)[..., None] + random.normal(0, 0.02)
+    light = 1 + 0.02 * _noise(random, size, 0.3)[..., None] + random.normal(0, 0.01)
     blurred = np.asarray(cv2.GaussianBlur(image * light, (0, 0), size / 400))
     return blurred + random.normal(0, 0.01, image.shape)
 
@@ -215,7 +215,7 @@ def _scratch(image: Picture, random: Random) -> tuple[Picture, Mask]:
     )
     canvas = np.zeros((size, size), np.uint8)
     pixels = np.rint((points + 1) / 2 * (size - 1)).astype(np.int32)
-    cv2.polylines(canvas, [pixels], isClosed=False, color=255, thickness=max(1, round(size / 90)))
+    cv2.polylines(canvas, [pixels], isClosed=False, color=255, thickness=max(1, round(size / 64)))
     weight = cv2.GaussianBlur(canvas.astype(np.float64) / 255, (0, 0), 0.6)[..., None]
     tone = 0.95 if image[canvas > 0].mean() < 0.5 else 0.12
     return image * (1 - 0.75 * weight) + tone * 0.75 * weight, canvas > 0

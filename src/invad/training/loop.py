@@ -5,29 +5,35 @@ the start; so a run that is stopped anywhere and resumed sees the same images in
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from torch import Tensor
 
 from invad.checkpoint import Position, list_checkpoints, load_newest, save_checkpoint, save_encoder
 from invad.data import DataSet, ImageSource, batches, open_datasets
 from invad.devices import choose_device, to_device
 from invad.errors import DataError, RunError
-from invad.evaluation import evaluate_model, score_images
+from invad.evaluation import evaluate_model, score_images, skipped_notices
 from invad.model import InvAD, inversion_loss
 from invad.model.analytic import AnalyticEncoder
 from invad.records import Record
 from invad.runs import Run, build_from, load_untrained
 from invad.settings import TrainSettings
+from invad.training.board import open_board, require_tensorboard
+from invad.training.features import feature_batches, store_features
 from invad.training.interrupt import Interrupt
 from invad.training.optimisation import clip_gradients, learning_rate_at, make_optimiser
 from invad.training.progress import Progress
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 T = TypeVar("T")
 
@@ -49,6 +55,9 @@ class Job:
     optimiser: torch.optim.Adam
     source: ImageSource
     data: DataSet
+    features: list[Tensor] | None
+    """Those of all images, where they are stored."""
+    board: "SummaryWriter | None"
 
 
 def train(settings: TrainSettings, out: Path | str, *, quiet: bool = False) -> Run:
@@ -63,25 +72,29 @@ def train(settings: TrainSettings, out: Path | str, *, quiet: bool = False) -> R
         SettingsError: a setting cannot be meant, or does not fit the data.
         DataError: the data set is not laid out as it should be, or an image cannot be read.
         WeightsError: the encoder's weights cannot be had.
+        MissingExtraError: TensorBoard was asked for and is not installed.
         RunError: the folder is taken or cannot be written, or the loss is no longer a number.
         KeyboardInterrupt: passed on after a checkpoint has been written, from which `resume` goes on.
     """
     data = open_datasets(settings.data, settings.classes)
     settings = settings.resolved(data.layouts)
     device = choose_device(settings.device)
+    Run.require_free(Path(out))
+    if settings.tensorboard:
+        require_tensorboard()
     model = build_from(settings, weights=settings.weights)
-    run = Run.create(Path(out))
     source = open_source(settings, training_records(data))
     if isinstance(model.encoder, AnalyticEncoder):
         model.encoder.fit(to_device(images, torch.device("cpu")) for _, images in batches(source, _blocks(source)))
+    run = Run.create(Path(out))
     save_encoder(run.encoder_file, model)
     run.write_records(source.records)
     run.write_environment()
     settings.save(run.settings_file)  # last: a folder without it is not a run
-    model.to(device)
-    optimiser = make_optimiser(model.trained_parameters(), _given(settings.learning_rate))
-    job = Job(run=run, settings=settings, model=model, optimiser=optimiser, source=source, data=data)
-    _run(job, Position(epoch=0, step=0, total_steps=0), quiet=quiet)
+    for text in (*data.notices, *skipped_notices(source, "training")):
+        run.log(event="notice", text=text)
+        Console(stderr=True, quiet=quiet).print(f"note: {text}", highlight=False)
+    _start(run, settings, model.to(device), source, data, quiet=quiet)
     return run
 
 
@@ -97,13 +110,7 @@ def resume(path: Path | str, *, quiet: bool = False) -> Run:
     source = open_source(settings, training_records(data))
     run.check_records(source.records)
     model = load_untrained(run).to(choose_device(settings.device))
-    optimiser = make_optimiser(model.trained_parameters(), _given(settings.learning_rate))
-    start = Position(epoch=0, step=0, total_steps=0)
-    if list_checkpoints(run.checkpoints):
-        start = load_newest(run.checkpoints, model, optimiser)
-    run.log(event="resumed", epoch=start.epoch, step=start.step, total_steps=start.total_steps)
-    job = Job(run=run, settings=settings, model=model, optimiser=optimiser, source=source, data=data)
-    _run(job, start, quiet=quiet)
+    _start(run, settings, model, source, data, quiet=quiet)
     return run
 
 
@@ -146,11 +153,16 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[ND
 
 
 def train_step(
-    model: InvAD, optimiser: torch.optim.Optimizer, images: Tensor, *, loss_weight: float, clip: float, bf16: bool
+    model: InvAD,
+    optimiser: torch.optim.Optimizer,
+    features: Sequence[Tensor],
+    *,
+    loss_weight: float,
+    clip: float,
+    bf16: bool,
 ) -> Tensor:
-    """Take one optimiser step on uint8 images (B, 3, H, W); return the loss, detached and on the device."""
-    features = model.encode(images)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+    """Take one optimiser step on features (B, C_i, h_i, w_i); return the loss, detached and on the device."""
+    with torch.autocast(features[0].device.type, torch.bfloat16, enabled=bf16):
         predictions = model.predict(features)
     loss = inversion_loss(features, predictions, loss_weight)
     optimiser.zero_grad(set_to_none=True)
@@ -158,6 +170,33 @@ def train_step(
     clip_gradients(model.trained_parameters(), clip)
     optimiser.step()
     return loss.detach()
+
+
+def _start(run: Run, settings: TrainSettings, model: InvAD, source: ImageSource, data: DataSet, *, quiet: bool) -> None:
+    """Train from the newest checkpoint, or from the first step."""
+    optimiser = make_optimiser(model.trained_parameters(), _given(settings.learning_rate))
+    start = Position(epoch=0, step=0, total_steps=0)
+    if list_checkpoints(run.checkpoints):
+        start = load_newest(run.checkpoints, model, optimiser)
+        run.log(event="resumed", epoch=start.epoch, step=start.step, total_steps=start.total_steps)
+    complete = start.epoch == settings.epochs
+    features = None if complete else store_features(model, source, settings.feature_memory, quiet=quiet)
+    board = open_board(run.tensorboard, start.total_steps) if settings.tensorboard else None
+    job = Job(
+        run=run,
+        settings=settings,
+        model=model,
+        optimiser=optimiser,
+        source=source,
+        data=data,
+        features=features,
+        board=board,
+    )
+    try:
+        _run(job, start, quiet=quiet)
+    finally:
+        if board is not None:
+            board.close()
 
 
 def _run(job: Job, start: Position, *, quiet: bool) -> None:
@@ -194,15 +233,14 @@ def _epoch(job: Job, epoch: int, first_step: int, rate: float) -> Iterator[tuple
     job.model.train()
     for group in job.optimiser.param_groups:
         group["lr"] = rate
-    device = next(job.model.trained_parameters()).device
     indices = epoch_batches(len(job.source), s.batch_size, s.seed, epoch)[first_step:]
-    for step, (_, images) in enumerate(batches(job.source, indices), start=first_step):
+    for step, features in enumerate(feature_batches(job.model, job.source, indices, job.features), start=first_step):
         yield (
             step,
             train_step(
                 job.model,
                 job.optimiser,
-                to_device(images, device),
+                features,
                 loss_weight=_given(s.loss_weight),
                 clip=s.gradient_clip,
                 bf16=s.precision == "bf16",
@@ -218,6 +256,9 @@ def _report(job: Job, position: Position, loss: float, rate: float, progress: Pr
             f"intact; try a smaller learning rate (now {rate:g}) or precision fp32"
         )
     progress.update(position.total_steps, loss, rate)
+    if job.board is not None:
+        job.board.add_scalar("loss", loss, position.total_steps)
+        job.board.add_scalar("learning_rate", rate, position.total_steps)
     job.run.log(
         event="step",
         epoch=position.epoch + 1,
@@ -232,7 +273,12 @@ def _report(job: Job, position: Position, loss: float, rate: float, progress: Pr
 def _watch(job: Job, epoch: int) -> None:
     """Evaluate on the test images, for the log alone: nothing is chosen by it."""
     evaluation = evaluate_model(job.model, job.data, job.settings, protocols=("exact",), quiet=True)
-    job.run.log(event="evaluation", epoch=epoch, protocol="exact", mean=evaluation.results[0].mean)
+    mean = evaluation.results[0].mean
+    job.run.log(event="evaluation", epoch=epoch, protocol="exact", mean=mean)
+    if job.board is not None:
+        for key, value in mean.items():
+            if value is not None:
+                job.board.add_scalar(f"test/{key}", value, epoch)
 
 
 def _scale(job: Job) -> tuple[float, float]:

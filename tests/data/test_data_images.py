@@ -1,0 +1,142 @@
+"""Images and masks of every kind are read as a person would see them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from invad.data import read_image, read_mask, resize_image, resize_mask
+from invad.data.images import read_size
+from invad.errors import ImageError
+
+RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
+
+
+def saved(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def colours(image: Image.Image) -> Image.Image:
+    """Left half red, right half green."""
+    image.paste((255, 0, 0), (0, 0, 3, 4))
+    image.paste((0, 255, 0), (3, 0, 6, 4))
+    return image
+
+
+def test_rgb_palette_and_cmyk(tmp_path: Path) -> None:
+    rgb = colours(Image.new("RGB", (6, 4)))
+    for name, image in {"a.png": rgb, "b.png": rgb.convert("P"), "c.tif": rgb.convert("CMYK"), "d.bmp": rgb}.items():
+        array = read_image(saved(tmp_path / name, image))
+        assert array.shape == (4, 6, 3) and array.dtype == np.uint8
+        assert tuple(array[0, 0]) == RED and tuple(array[0, 5]) == GREEN, name
+
+
+def test_grey_and_bilevel_become_rgb(tmp_path: Path) -> None:
+    grey = Image.fromarray(np.array([[0, 128, 255]], np.uint8))
+    assert read_image(saved(tmp_path / "l.png", grey))[0, 1].tolist() == [128] * 3
+    assert (
+        read_image(saved(tmp_path / "1.png", grey.convert("1", dither=Image.Dither.NONE)))[0, 2].tolist() == [255] * 3
+    )
+
+
+def test_16_bits_are_divided_by_257_and_not_stretched(tmp_path: Path) -> None:
+    values = np.array([[0, 257, 1000, 65535]], np.uint16)
+    for name in ("a.png", "b.tif"):
+        array = read_image(saved(tmp_path / name, Image.fromarray(values)))
+        assert array[0, :, 0].tolist() == [0, 1, 4, 255]
+        assert (array == array[..., :1]).all()
+
+
+@pytest.mark.parametrize("values", [np.array([[0.1, 0.9]], np.float32), np.array([[-1, 70000]], np.int32)])
+def test_values_that_are_no_pixels_are_refused(tmp_path: Path, values: np.ndarray) -> None:
+    path = saved(tmp_path / "a.tif", Image.fromarray(values))
+    with pytest.raises(ImageError, match=r"expected 8-bit or 16-bit pixels|outside"):
+        read_image(path)
+
+
+def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
+    rgba = Image.new("RGBA", (2, 1), (255, 0, 0, 255))
+    rgba.putpixel((1, 0), (0, 0, 0, 0))
+    for name, image in {"a.png": rgba, "b.webp": rgba}.items():
+        array = read_image(saved(tmp_path / name, image, **({"lossless": True} if name.endswith("webp") else {})))
+        assert tuple(array[0, 0]) == RED and tuple(array[0, 1]) == WHITE
+    palette = rgba.convert("P")
+    array = read_image(saved(tmp_path / "c.png", palette, transparency=palette.getpixel((1, 0))))
+    assert tuple(array[0, 1]) == WHITE
+    grey = Image.fromarray(np.array([[[0, 255], [0, 0]]], np.uint8), "LA")
+    assert read_image(saved(tmp_path / "d.png", grey))[0, :, 0].tolist() == [0, 255]
+
+
+def test_exif_rotation_is_carried_out_and_known_from_the_header(tmp_path: Path) -> None:
+    image = colours(Image.new("RGB", (6, 4)))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # to be turned by 90 degrees clockwise
+    path = saved(tmp_path / "a.png", image, exif=exif)
+    array = read_image(path)
+    assert array.shape == (6, 4, 3) and read_size(path) == (6, 4)
+    assert tuple(array[0, 0]) == RED and tuple(array[5, 0]) == GREEN
+    assert read_size(saved(tmp_path / "b.png", image)) == (4, 6)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def text(path: Path) -> None:
+    path.write_text("not an image")
+
+
+@pytest.mark.parametrize("damage", [cut, empty, text, Path.unlink])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp", "bmp"])
+def test_a_file_that_cannot_be_decoded_is_named(tmp_path: Path, damage: Callable[[Path], None], suffix: str) -> None:
+    random = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = saved(tmp_path / f"victim.{suffix}", Image.fromarray(random))
+    damage(path)
+    for read in (read_image, read_mask):
+        with pytest.raises(ImageError, match=f"victim.{suffix}"):
+            read(path)
+
+
+def test_a_mask_is_what_is_above_zero(tmp_path: Path) -> None:
+    expected = [[False, True, True]]
+    values = np.array([[0, 1, 255]], np.uint8)
+    grey = Image.fromarray(values)
+    palette = Image.fromarray(np.array([[0, 1, 2]], np.uint8), "P")
+    palette.putpalette([0, 0, 0, 1, 1, 1, 255, 255, 255])
+    images = {
+        "l.png": grey,
+        "rgb.png": grey.convert("RGB"),
+        "i16.png": Image.fromarray(values.astype(np.uint16)),
+        "p.png": palette,
+    }
+    for name, image in images.items():
+        assert read_mask(saved(tmp_path / name, image)).tolist() == expected, name
+
+
+def test_a_palette_whose_first_colour_is_white_is_not_inverted(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    assert read_mask(saved(tmp_path / "p.png", image)).tolist() == [[True, False]]
+
+
+def test_what_is_transparent_in_a_mask_is_no_defect(tmp_path: Path) -> None:
+    image = Image.fromarray(np.array([[[255, 255, 255, 0], [255, 0, 0, 255], [0, 0, 0, 255]]], np.uint8), "RGBA")
+    assert read_mask(saved(tmp_path / "a.png", image)).tolist() == [[False, True, False]]
+
+
+def test_resizing_equals_pillow() -> None:
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((20, 30), Image.Resampling.BILINEAR))
+    assert np.array_equal(resize_image(image, (30, 20)), expected)
+    mask = random.random((37, 53)) > 0.7
+    grey = np.asarray(Image.fromarray((mask * 255).astype(np.uint8)).resize((20, 30), Image.Resampling.BILINEAR))
+    assert np.array_equal(resize_mask(mask, (30, 20)), grey > 127.5)
+    assert np.array_equal(resize_mask(mask, (37, 53)), mask)
