@@ -8,7 +8,9 @@ import dataclasses
 import io
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import cv2
@@ -62,8 +64,8 @@ def make_synthetic(
         return sorted(root / name for name in PRODUCTS)
     if root.exists() and any(root.iterdir()) and not all(path.name in PRODUCTS for path in root.iterdir()):
         raise DataError(f"{root} holds other files; choose an empty folder for the synthetic set")
-    for index, name in enumerate(sorted(PRODUCTS)):
-        _write_class(root / name, name, spec, index)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda i, name: _write_class(root / name, name, spec, i), count(), sorted(PRODUCTS)))
     write_text(marker, stamp)  # last: a set without it is made again
     return sorted(root / name for name in PRODUCTS)
 
@@ -129,7 +131,7 @@ def _noise(random: Random, size: int, sigma: float) -> NDArray[np.float64]:
 def _finish(image: Picture, random: Random) -> Picture:
     """Uneven light, and the camera's blur and noise."""
     size = image.shape[0]
-    light = 1 + 0.02 * _noise(random, size, 0.3)[..., None] + random.normal(0, 0.01)
+    light = 1 + 0.01 * _noise(random, size, 0.3)[..., None] + random.normal(0, 0.005)
     blurred = np.asarray(cv2.GaussianBlur(image * light, (0, 0), size / 400))
     return blurred + random.normal(0, 0.01, image.shape)
 
@@ -163,12 +165,12 @@ def _soft(distance: NDArray[np.float64], size: int) -> NDArray[np.float64]:
 def _washer(random: Random, size: int) -> Picture:
     """A steel washer on a dark table, a little off centre."""
     y, x = _grid(size)
-    cy, cx = random.uniform(-0.05, 0.05, 2)
+    cy, cx = random.uniform(-0.02, 0.02, 2)
     radius, angle = np.hypot(y - cy, x - cx), np.arctan2(y - cy, x - cx)
     ring = _soft(radius - 0.72, size) * (1 - _soft(radius - 0.33, size))
-    brushed = 0.05 * np.sin(radius * 260 + _noise(random, size, 0.02) * 0.5)
-    shine = 0.62 + 0.16 * np.cos(2 * (angle - 0.7)) + brushed + 0.15 * np.exp(-(((radius - 0.69) / 0.03) ** 2))
-    table = 0.16 + 0.015 * _noise(random, size, 0.01)
+    brushed = 0.006 * _noise(random, size, 0.004)
+    shine = 0.62 + 0.10 * np.cos(2 * (angle - 0.7)) + brushed + 0.15 * np.exp(-(((radius - 0.69) / 0.03) ** 2))
+    table = 0.16 + 0.008 * _noise(random, size, 0.01)
     grey = ring * shine + (1 - ring) * table
     return _finish(grey[..., None] * np.array([0.97, 0.99, 1.02]), random)
 
@@ -176,16 +178,16 @@ def _washer(random: Random, size: int) -> Picture:
 def _capsule(random: Random, size: int) -> Picture:
     """A two-coloured capsule on a light table, a little turned."""
     y, x = _grid(size)
-    turn = random.uniform(-0.12, 0.12)
+    turn = random.uniform(-0.05, 0.05)
     u, v = x * np.cos(turn) + y * np.sin(turn), -x * np.sin(turn) + y * np.cos(turn)
     distance = np.hypot(np.maximum(np.abs(u) - 0.45, 0), v) - 0.27
     body = _soft(distance, size)[..., None]
-    half = _soft(u - random.uniform(-0.03, 0.03), size)[..., None]
+    half = _soft(u - random.uniform(-0.015, 0.015), size)[..., None]
     colour = half * np.array([0.82, 0.22, 0.18]) + (1 - half) * np.array([0.93, 0.86, 0.55])
     round_ = (0.55 + 0.45 * np.sqrt(np.clip(1 - (v / 0.27) ** 2, 0, 1)))[..., None]
     shine = 0.35 * np.exp(-(((v + 0.12) / 0.035) ** 2) - (u / 0.5) ** 6)[..., None]
     shadow = 1 - 0.25 * np.asarray(cv2.GaussianBlur(body[..., 0], (0, 0), size / 30))[..., None]
-    table = (0.80 + 0.01 * _noise(random, size, 0.01))[..., None] * shadow * np.array([1.0, 0.99, 0.97])
+    table = (0.80 + 0.006 * _noise(random, size, 0.01))[..., None] * shadow * np.array([1.0, 0.99, 0.97])
     return _finish(body * (colour * round_ + shine) + (1 - body) * table, random)
 
 
@@ -206,7 +208,7 @@ def _scratch(image: Picture, random: Random) -> tuple[Picture, Mask]:
     """A thin bright or dark line."""
     size = image.shape[0]
     y, x = _spot(image, random)
-    angle, length = random.uniform(0, np.pi), random.uniform(0.18, 0.32)
+    angle, length = random.uniform(0, np.pi), random.uniform(0.22, 0.36)
     steps = np.linspace(-length, length, 24)
     bend = random.normal(0, 0.25)
     points = np.stack(
@@ -215,7 +217,7 @@ def _scratch(image: Picture, random: Random) -> tuple[Picture, Mask]:
     )
     canvas = np.zeros((size, size), np.uint8)
     pixels = np.rint((points + 1) / 2 * (size - 1)).astype(np.int32)
-    cv2.polylines(canvas, [pixels], isClosed=False, color=255, thickness=max(1, round(size / 64)))
+    cv2.polylines(canvas, [pixels], isClosed=False, color=255, thickness=max(1, round(size / 50)))
     weight = cv2.GaussianBlur(canvas.astype(np.float64) / 255, (0, 0), 0.6)[..., None]
     tone = 0.95 if image[canvas > 0].mean() < 0.5 else 0.12
     return image * (1 - 0.75 * weight) + tone * 0.75 * weight, canvas > 0
@@ -248,11 +250,11 @@ def _hole(image: Picture, random: Random) -> tuple[Picture, Mask]:
 
 def _smear(image: Picture, random: Random) -> tuple[Picture, Mask]:
     """A patch whose texture is wiped out and a little shifted."""
-    distance = _blob(image, random, 0.12, 0.2)
+    distance = _blob(image, random, 0.15, 0.23)
     weight = np.clip(-distance * 6, 0, 1)[..., None]
     size = image.shape[0]
     wiped = cv2.GaussianBlur(np.roll(image, size // 12, axis=(0, 1)), (0, 0), size / 28)
-    return image * (1 - weight) + wiped * weight * 1.08, distance < 0
+    return image * (1 - weight) + wiped * weight * 1.15, distance < 0
 
 
 PRODUCTS: dict[str, Callable[[Random, int], Picture]] = {

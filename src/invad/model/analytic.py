@@ -28,7 +28,7 @@ KERNEL = 9
 """Width of a wavelet's kernel, in pixels of its octave."""
 FLOOR = 0.01
 """The modulus (images in 0..1) below which the logarithm is about linear: two to three grey levels."""
-BINS = 16
+BINS = 15
 """Soft histogram bins over the range of each opponent."""
 BIN_WIDTH = 0.7
 """Standard deviation of a soft bin, in distances between bins."""
