@@ -1,0 +1,34 @@
+"""The command line's options are a promise: this list changes only together with the CHANGELOG."""
+
+import re
+
+import pytest
+
+from invad.cli.main import VERBS, parse
+
+SETTINGS = """batch-size blocks cache cache-dir classes data device encoder epochs eval-every feature-memory
+gradient-clip image-size latent-channels learning-rate levels loss-weight model no-resize-levels no-skip-unreadable
+no-tensorboard precision resize-levels seed skip-unreadable style-channels tensorboard weights"""
+OPTIONS = {
+    "train": f"config help no-quiet out quiet resume {SETTINGS}",
+    "evaluate": "bootstrap classes data device help no-report protocol report",
+    "predict": "device help maps no-maps no-overlays no-overwrite out overlays overwrite scale threshold",
+    "report": "bootstrap data device help",
+    "data check": "classes help",
+    "data synthetic": "help seed",
+    "presets": "help",
+    "demo": "help no-overwrite no-quiet out overwrite quiet",
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_options(verb: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit, match="0"):
+        parse(verb, ["--help"])
+    shown = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", capsys.readouterr().out))
+    assert shown == set(OPTIONS[verb].split())
+
+
+def test_every_verb_has_its_list() -> None:
+    assert set(OPTIONS) == set(VERBS)
