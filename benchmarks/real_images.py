@@ -38,6 +38,7 @@ ROWS = {
     "resnet18-two-20": Row(classes=TWO, encoder="resnet18", epochs=20),
     "resnet18-two-5": Row(classes=TWO, encoder="resnet18", epochs=5),
     "analytic-two-20": Row(classes=TWO, encoder="analytic", epochs=20),
+    "analytic-two-8": Row(classes=TWO, encoder="analytic", epochs=8),
     "analytic-two-5": Row(classes=TWO, encoder="analytic", epochs=5),
     "resnet18-three-20": Row(classes=THREE, encoder="resnet18", epochs=20),
     "analytic-three-20": Row(classes=THREE, encoder="analytic", epochs=20),
