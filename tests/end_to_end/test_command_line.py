@@ -133,13 +133,14 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 def test_settings_file(data: Path, tmp_path: Path) -> None:
     config = tmp_path / "settings.toml"
     config.write_text(
-        f'data = ["folder:{data}"]\nencoder = "analytic"\nimage_size = [64]\nblocks = [1, 1, 1]\nepochs = 5\n'
+        f'data = ["folder:{data}"]\nencoder = "analytic"\nimage_size = [64, 96]\nblocks = [1, 1, 1]\nepochs = 5\n'
         "batch_size = 4\n"
     )
     out = tmp_path / "run"
     assert run(["train", "--config", str(config), "--epochs", "1", "--out", str(out), "--quiet"]) == 0
     settings = invad.TrainSettings.load(out / "settings.toml")
     assert (settings.epochs, settings.batch_size, settings.encoder) == (1, 4, "analytic")
+    assert invad.load(out)(np.zeros((50, 70, 3), dtype=np.uint8)).map.shape == (64, 96)
 
 
 def test_evaluation_while_training_and_two_sets(data: Path, tmp_path: Path) -> None:
