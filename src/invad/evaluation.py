@@ -143,6 +143,11 @@ def _with_warnings(results: Results, notices: Sequence[str]) -> Results:
 
 def write_results(folder: Path, results: Results) -> None:
     """Write the results of one protocol as `results-PROTOCOL.json`, `.csv` and `.md`."""
-    markdown = to_markdown(results, intervals=results.resamples > 0)
-    for suffix, text in (("json", to_json(results)), ("csv", to_csv(results)), ("md", markdown)):
+    intervals = results.resamples > 0
+    texts = {
+        "json": to_json(results),
+        "csv": to_csv(results, intervals=intervals),
+        "md": to_markdown(results, intervals=intervals),
+    }
+    for suffix, text in texts.items():
         write_text(folder / f"results-{results.protocol}.{suffix}", text)

@@ -1,6 +1,7 @@
 """A run and its evaluation in, a page to look at out."""
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from invad.data import ImageSource
 from invad.devices import choose_device
 from invad.evaluation import Evaluation, score_images
+from invad.metrics import Results
 from invad.records import Record
 from invad.report import Example, ReportSummary, pick_examples, write_report
 from invad.runs import Run, environment, load_model
@@ -26,7 +28,7 @@ def report(run: Run | Path | str, evaluation: Evaluation, *, device: str = "auto
     low, high = run.scale()
     write_report(
         path,
-        _summary(run, settings),
+        _summary(run, settings, evaluation.results),
         evaluation.results,
         _examples(run, settings, evaluation, device),
         scores=_scores(evaluation),
@@ -35,7 +37,8 @@ def report(run: Run | Path | str, evaluation: Evaluation, *, device: str = "auto
     return path
 
 
-def _summary(run: Run, settings: TrainSettings) -> ReportSummary:
+def _summary(run: Run, settings: TrainSettings, results: Sequence[Results]) -> ReportSummary:
+    shared = [text for text in results[0].warnings if all(text in one.warnings for one in results)]
     shown = {name: _shown(value) for name, value in dataclasses.asdict(settings).items() if value not in (None, ())}
     return ReportSummary(
         title=run.path.name,
@@ -45,7 +48,7 @@ def _summary(run: Run, settings: TrainSettings) -> ReportSummary:
         settings=shown,
         versions=environment(),
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        notes=run.notices(),
+        notes=tuple(dict.fromkeys((*run.notices(), *shared))),
     )
 
 

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 
 from invad.evaluation import Evaluation, evaluate
-from invad.metrics import KEYS, PROTOCOLS, Protocol, to_rich
+from invad.metrics import KEYS, PROTOCOLS, Protocol, footnotes, to_rich
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +82,10 @@ GROUPS = (
 
 
 def show(evaluation: Evaluation) -> None:
-    """Print the table of every protocol, in parts where the terminal is narrow."""
+    """Print the table of every protocol, in parts where the terminal is narrow, then each note once."""
+    console = Console()
     for results in evaluation.results:
-        for keys in (KEYS,) if Console().width >= WIDE else GROUPS:
-            Console().print(to_rich(results, keys=keys))
-        for warning in results.warnings:
-            Console().print(f"note: {warning}", highlight=False)
+        for keys in (KEYS,) if console.width >= WIDE else GROUPS:
+            console.print(to_rich(results, keys=keys))
+    for note in dict.fromkeys(note for results in evaluation.results for note in footnotes(results)):
+        console.print(f"note: {note}", highlight=False, markup=False)

@@ -14,7 +14,7 @@ from invad.metrics.ranking import (
 )
 from invad.metrics.region import aupro
 from invad.metrics.results import KEYS, PROTOCOLS, TITLES, ClassResult, Interval, Protocol, Results
-from invad.metrics.table import from_json, to_csv, to_json, to_markdown, to_rich
+from invad.metrics.table import footnotes, from_json, to_csv, to_json, to_markdown, to_rich
 from invad.metrics.thresholds import acc_range, f1_range, iou_range
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "f1_range",
     "f1max_image",
     "f1max_pixel",
+    "footnotes",
     "from_json",
     "iou_max",
     "iou_range",

@@ -49,7 +49,7 @@ def to_markdown(results: Results, *, intervals: bool = False) -> str:
 
 
 def to_rich(results: Results, *, intervals: bool = False, keys: Sequence[str] = KEYS) -> "Table":
-    """The results as a `rich.table.Table` for a terminal; arguments as for `to_markdown`.
+    """The results as a `rich.table.Table` for a terminal, without `footnotes`; arguments as for `to_markdown`.
 
     Args:
         keys: the metrics to show; all fifteen take a terminal of some 200 columns.
@@ -57,12 +57,8 @@ def to_rich(results: Results, *, intervals: bool = False, keys: Sequence[str] = 
     from rich.table import Table
     from rich.text import Text
 
-    rows, notes = _rows(results, intervals)
-    table = Table(
-        title=Text(f"Protocol: {results.protocol}.{_interval_note(results, intervals)}"),
-        caption=Text("\n".join(notes)) if notes else None,
-        caption_justify="left",
-    )
+    rows, _ = _rows(results, intervals)
+    table = Table(title=Text(f"Protocol: {results.protocol}.{_interval_note(results, intervals)}"))
     table.add_column("class")
     shown = [0, *(1 + KEYS.index(key) for key in keys)]
     for key in keys:
@@ -70,6 +66,11 @@ def to_rich(results: Results, *, intervals: bool = False, keys: Sequence[str] = 
     for index, row in enumerate(rows):
         table.add_row(*(Text(row[i]) for i in shown), end_section=index == len(rows) - 2)
     return table
+
+
+def footnotes(results: Results) -> list[str]:
+    """What belongs below a table of the results: why values are missing, what was left out, warnings."""
+    return _rows(results, intervals=False)[1]
 
 
 def to_csv(results: Results, *, intervals: bool = False) -> str:

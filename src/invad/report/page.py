@@ -170,7 +170,7 @@ def render(
         headlines=[(name, meaning, _mean_cell(results[0], key)) for key, name, meaning in HEADLINES],
         images=sum(result.images for result in results[0].classes),
         anomalous=sum(result.anomalous for result in results[0].classes),
-        tables=[_table(one) for one in results],
+        tables=[_table(one, summary.notes) for one in results],
         groups=GROUPS,
         titles=TITLES,
         meanings=METRICS,
@@ -192,7 +192,8 @@ def _scale(scores: Sequence[Score], examples: Sequence[Example]) -> tuple[float,
     return 0.0, 1.0
 
 
-def _table(results: Results) -> Table:
+def _table(results: Results, said: Sequence[str]) -> Table:
+    """The numbers of a protocol, without the warnings that the page has said already."""
     heading, explanation = PROTOCOLS[results.protocol]
     reasons = [f"{c.name}, {TITLES[key]}: {reason}" for c in results.classes for key, reason in c.reasons.items()]
     reasons += [f"mean of {TITLES[key]}: leaves out {n} classes" for key, n in results.skipped.items() if n]
@@ -203,7 +204,7 @@ def _table(results: Results) -> Table:
         mean=tuple(_mean_cell(results, key) for key in _keys()),
         resamples=results.resamples,
         reasons=tuple(reasons),
-        warnings=results.warnings,
+        warnings=tuple(text for text in results.warnings if text not in said),
     )
 
 
