@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from invad.model.analytic import AnalyticEncoder, halve, morlets
+from invad.model.analytic import BOUND, AnalyticEncoder, halve, morlets
 
 
 def pictures(count: int, height: int = 64, width: int = 64, seed: int = 0) -> Tensor:
@@ -31,10 +31,18 @@ def test_levels_have_the_promised_shapes(height: int, width: int) -> None:
 def test_fit_standardises_every_channel() -> None:
     encoder, images = AnalyticEncoder(), pictures(6)
     encoder.fit(images.split(2))
-    for level in encoder(images):
+    for bounded in encoder(images):
+        level = BOUND * torch.atanh(bounded.double() / BOUND)
         assert level.mean((0, 2, 3)).abs().max() < 1e-3
         spread = level.std((0, 2, 3), correction=0)
-        assert (spread < 1.001).all() and (spread > 0.999).float().mean() > 0.5  # some bins stay empty
+        assert (spread < 1.001).all() and (spread > 0.999).float().mean() > 0.5  # some bins stay nearly empty
+
+
+def test_what_training_never_showed_stays_bounded() -> None:
+    encoder = AnalyticEncoder()
+    encoder.fit([pictures(6) // 4])  # dark
+    for level in encoder(torch.full((1, 3, 64, 64), 255, dtype=torch.uint8)):
+        assert level.abs().max() <= BOUND and level.square().mean() < BOUND**2 / 2
 
 
 def test_fit_does_not_depend_on_order_or_batches() -> None:

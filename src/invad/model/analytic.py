@@ -3,7 +3,8 @@
 The image becomes luminance and two colour opponents. Each octave filters them with complex Morlet wavelets; the
 moduli, compressed by a logarithm and averaged to a level's stride, say how much of which edge or texture is near a
 position. Moduli of moduli (second-order scattering) keep some of what the averaging loses. Low-passed colours are kept
-as they are, for defects of colour alone. Every channel is standardised by statistics of the training images.
+as they are, for defects of colour alone. Every channel is standardised by statistics of the training images and
+bounded softly: else a stain whose colour no training image has would be larger than all other values together.
 
 Reference: Bruna and Mallat, Invariant Scattering Convolution Networks, arXiv:1203.1513 (Morlet wavelets, moduli,
 second order).
@@ -34,6 +35,10 @@ BIN_WIDTH = 0.7
 """Standard deviation of a soft bin, in distances between bins."""
 RANGES = ((0.0, 1.0), (-0.25, 0.35), (-0.35, 0.25))
 """The first and the last bin's centre, for each opponent: what photographs hold; far beyond it no bin answers."""
+LEAST_STD = 0.02
+"""The least deviation that a channel is divided by: a histogram bin that the training images never fill has none."""
+BOUND = 5.0
+"""Standardised values approach this and never pass it, so that a colour never seen does not drown all the others."""
 OCTAVES = 5
 """Octave j is computed at stride 2^j; level i uses the octaves 0 to i + 2."""
 
@@ -71,10 +76,12 @@ class AnalyticEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map uint8 RGB images (B, 3, H, W) to features (B, C_i, H / stride_i, W / stride_i), fine to coarse."""
-        return [
-            (level - self.get_buffer(f"mean_{i}").view(1, -1, 1, 1)) / self.get_buffer(f"std_{i}").view(1, -1, 1, 1)
-            for i, level in enumerate(self._raw(images))
-        ]
+        return [self._standardised(level, i) for i, level in enumerate(self._raw(images))]
+
+    def _standardised(self, level: Tensor, i: int) -> Tensor:
+        """Level i (B, C_i, h, w) with each channel's mean and deviation taken out, bounded softly."""
+        mean, std = (self.get_buffer(f"{name}_{i}").view(1, -1, 1, 1) for name in ("mean", "std"))
+        return BOUND * torch.tanh((level - mean) / (BOUND * std))
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
@@ -99,7 +106,7 @@ class AnalyticEncoder(nn.Module):
             mean = sums[i] / count
             std = (squares[i] / count - mean.square()).clamp_min(0.0).sqrt()
             self.get_buffer(f"mean_{i}").copy_(mean)
-            self.get_buffer(f"std_{i}").copy_(std.clamp_min(1e-3))
+            self.get_buffer(f"std_{i}").copy_(std.clamp_min(LEAST_STD))
 
     def _raw(self, images: Tensor) -> list[Tensor]:
         """The three levels before they are standardised."""
