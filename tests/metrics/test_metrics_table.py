@@ -34,13 +34,13 @@ def test_json_round_trip(collected, protocol, bootstrap):
     results = collected.compute(protocol, bootstrap=bootstrap)
     assert results.warnings
     assert from_json(to_json(results)) == results
-    assert json.loads(to_json(results))["version"] == 1
+    assert json.loads(to_json(results))["version"] == 2
 
 
 def test_json_refused(collected):
     whole = json.loads(to_json(collected.compute()))
     for change, message in (
-        ({"version": 2}, "format version 2, but this InvAD reads version 1"),
+        ({"version": 3}, "format version 3, but this InvAD reads up to 2"),
         ({"format": "other"}, "another kind of file"),
         ({"classes": [{"name": "a"}]}, "damaged"),
         ({"unknown": 1}, "damaged"),

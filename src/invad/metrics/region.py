@@ -8,13 +8,12 @@ import numpy as np
 
 from invad.metrics.checks import ArrayLike, UndefinedMetricError, check_protocol
 from invad.metrics.counts import PixelCounts, check_pixels, count_pixels
-from invad.metrics.kernels import Float64Array
+from invad.metrics.cuts import PAPER_STEPS, paper_cuts
+from invad.metrics.keys import Float64Array
 from invad.metrics.results import Protocol
 
 FPR_LIMIT = 0.3
 """The false positive rate up to which the curve counts."""
-PAPER_STEPS = 100
-"""Thresholds of the protocol `paper`."""
 
 
 def _area(x: Float64Array, y: Float64Array) -> float:
@@ -41,9 +40,9 @@ def aupro_exactly(counts: PixelCounts) -> float:
 
 def aupro_evenly(counts: PixelCounts) -> float:
     """AU-PRO at 100 evenly spaced thresholds, the FPR rescaled to its own range, in [0, 1]: the protocol `paper`."""
-    steps = np.arange(PAPER_STEPS)
-    thresholds = counts.lowest + steps * (counts.highest - counts.lowest) / PAPER_STEPS
-    _, false_alarms, overlap = counts.at(np.nextafter(thresholds, np.inf))  # scores > t
+    if not np.isfinite(counts.highest - counts.lowest):
+        raise UndefinedMetricError("the scores' range is too large for evenly spaced thresholds")
+    _, false_alarms, overlap = counts.at(paper_cuts(counts.lowest, counts.highest))
     fpr = false_alarms / counts.normals
     inside = fpr < FPR_LIMIT
     if inside.sum() < 2:
