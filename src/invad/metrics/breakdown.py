@@ -62,7 +62,7 @@ def evaluate_defects(
     Args:
         scores: float (N,), of the images.
         defects: (N,), the type of defect of each image; `good` for normal ones.
-        threshold: the score above which an image counts as found; None leaves out the recall.
+        threshold: the score from which on an image counts as found; None leaves out the recall.
 
     Raises:
         MetricError: the lengths differ, or the scores are not finite floats.
@@ -85,5 +85,5 @@ def _evaluate_defect(name: str, own: FloatArray, good: FloatArray, threshold: fl
         area = auroc(check_images(rank(own, good)))
     except UndefinedMetricError:
         area = None
-    recall = None if threshold is None else float((own > threshold).mean())
+    recall = None if threshold is None else float((own >= threshold).mean())
     return DefectResult(defect=name, images=len(own), auroc_image=area, recall=recall)

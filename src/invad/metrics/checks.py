@@ -92,11 +92,11 @@ def check_scores(scores: ArrayLike, count: int | None = None) -> FloatArray:
     return array
 
 
-def check_consistent(labels: BoolArray, masks: Sequence[BoolArray]) -> None:
-    """Refuse images that are normal by their label but have defect pixels in their mask."""
+def check_consistent(labels: BoolArray, marked: Sequence[bool]) -> None:
+    """Refuse images that are normal by their label but whose mask marks defect pixels."""
     _refuse(
         "an image labelled normal must have an empty mask, but defect pixels are in mask",
-        (not label and bool(mask.any()) for label, mask in zip(labels, masks, strict=True)),
+        (not label and any_defect for label, any_defect in zip(labels, marked, strict=True)),
     )
 
 

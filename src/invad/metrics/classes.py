@@ -9,6 +9,7 @@ import numpy as np
 
 from invad.metrics.checks import (
     ArrayLike,
+    BoolArray,
     UndefinedMetricError,
     check_consistent,
     check_labels,
@@ -18,7 +19,7 @@ from invad.metrics.checks import (
     check_scores,
 )
 from invad.metrics.counting import choose_threads, in_threads
-from invad.metrics.counts import PixelCounts, Ranking, check_pixels, pool, rank
+from invad.metrics.counts import PixelCounts, Ranking, check_pixels, pool, pool_with, rank
 from invad.metrics.pixels import ImagePixels, split_pixels
 from invad.metrics.ranking import auroc, average_precision, check_images, f1max, ioumax
 from invad.metrics.region import aupro_evenly, aupro_exactly
@@ -66,7 +67,8 @@ def evaluate_class(
     """All fifteen numbers of one class, each in [0, 1], or None with the reason in `reasons`.
 
     Args:
-        maps: float16, float32 or float64 (N, H, W), or a sequence of (H, W); higher is more anomalous.
+        maps: float16, float32 or float64 (N, H, W), or a sequence of (H, W); higher is more anomalous. A tensor
+            (N, H, W) on an accelerator is counted there.
         masks: bool or 0/1, as the maps; True on a defect.
         labels: bool or 0/1 (N,); True where the image is anomalous.
         scores: float (N,), image scores; None takes the largest of each map.
@@ -87,7 +89,26 @@ def evaluate_class(
         (1.0, 1.0)
     """
     count = choose_threads(threads)
+    if on_accelerator(maps):
+        return _evaluate_tensors(name, maps, masks, labels, scores, check_protocol(protocol))
     return evaluate_images(name, read_images(maps, masks, labels, scores, count), check_protocol(protocol), count)
+
+
+def on_accelerator(maps: ArrayLike) -> bool:
+    """Whether maps are a torch tensor that is not on the CPU."""
+    return hasattr(maps, "detach") and maps.device.type != "cpu"
+
+
+def _evaluate_tensors(
+    name: str, maps: ArrayLike, masks: ArrayLike, labels: ArrayLike, scores: ArrayLike | None, protocol: Protocol
+) -> ClassResult:
+    """As `evaluate_class`, where the maps are."""
+    from invad.metrics.tensors import check_tensors, count_tensors, split_tensors
+
+    checked, truth = check_tensors(maps, masks)
+    images = join_images(list(split_tensors(checked, truth)), check_labels(labels, len(checked)), scores)
+    counts = pool_with([image.pixels for image in images], lambda keys: count_tensors(checked, truth, keys))
+    return describe(name, images, counts, protocol)
 
 
 def read_images(
@@ -97,10 +118,15 @@ def read_images(
     checked = check_maps(maps)
     truth = check_masks(masks, checked)
     anomalous = check_labels(labels, len(checked))
-    check_consistent(anomalous, truth)
     pixels = in_threads(lambda pair: split_pixels(*pair), list(zip(checked, truth, strict=True)), threads)
-    own = [one.highest for one in pixels] if scores is None else check_scores(scores, len(checked)).tolist()
-    return [Image(pixels=p, score=s, anomalous=a) for p, s, a in zip(pixels, own, anomalous.tolist(), strict=True)]
+    return join_images(pixels, anomalous, scores)
+
+
+def join_images(pixels: Sequence[ImagePixels], labels: BoolArray, scores: ArrayLike | None) -> list[Image]:
+    """The images of a batch; their scores are the largest of their maps where there are none."""
+    check_consistent(labels, [one.regions > 0 for one in pixels])
+    own = [one.highest for one in pixels] if scores is None else check_scores(scores, len(pixels)).tolist()
+    return [Image(pixels=p, score=s, anomalous=a) for p, s, a in zip(pixels, own, labels.tolist(), strict=True)]
 
 
 def evaluate_images(name: str, images: Sequence[Image], protocol: Protocol, threads: int) -> ClassResult:

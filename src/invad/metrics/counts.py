@@ -7,7 +7,7 @@ Counts are integers and floating-point sums run in an order given by the scores,
 order of the images or the number of threads, to the bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -21,6 +21,8 @@ from invad.metrics.keys import Float64Array, IntArray, keys_from, to_keys, to_sc
 from invad.metrics.pixels import ImagePixels, split_pixels
 
 Number = TypeVar("Number", np.int64, np.float64)
+Count = Callable[[Any], IntArray]
+"""Ascending, distinct keys (K,) -> normal pixels in each slot (2 K + 1,), as `invad.metrics.counting` has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,16 +164,21 @@ def suffix_sums(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
 
 def pool(images: Sequence[ImagePixels], threads: int) -> PixelCounts:
     """The counts of a class; cost one pass over the normal pixels and a sort of the defect pixels."""
+    sources = [image.source for image in images]
+    return pool_with(images, lambda keys: count_in_threads(make_table(keys), sources, threads))
+
+
+def pool_with(images: Sequence[ImagePixels], count: Count) -> PixelCounts:
+    """The counts of a class whose normal pixels somebody else counts."""
     keys, sizes = sort_defects(images)
     lowest, highest = min(image.lowest for image in images), max(image.highest for image in images)
     cuts = merge_cuts(keys[first_of_each(keys)], fixed_cuts(lowest, highest))
-    table = make_table(cuts.keys)
     return join_counts(
         cuts,
         keys,
         defects=np.arange(len(keys), -1, -1),
         shares=suffix_sums(1.0 / sizes),
-        slots=count_in_threads(table, [image.source for image in images], threads),
+        slots=count(cuts.keys),
         regions=sum(image.regions for image in images),
         extent=(lowest, highest),
     )

@@ -108,7 +108,7 @@ class Evaluator:
             protocol: `exact`, or `paper` for comparison with published numbers.
             bootstrap: resamples of each class's images for 95 % intervals; 0 for none.
             seed: of the resampling.
-            threshold: the image score above which an image counts as found, for the recall of each type of defect.
+            threshold: the image score from which on an image counts as found, for the recall of each type of defect.
 
         Raises:
             MetricError: nothing was collected, no protocol is called that, or `bootstrap` or `seed` is negative.

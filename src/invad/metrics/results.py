@@ -69,7 +69,7 @@ class DefectResult:
     auroc_image: float | None
     """AUROC of these images against all good ones, in [0, 1]; None without good images, or if all scores are one."""
     recall: float | None = None
-    """Share of these images with a score above the threshold, in [0, 1]; None without a threshold."""
+    """Share of these images with a score at or above the threshold, in [0, 1]; None without a threshold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
