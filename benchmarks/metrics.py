@@ -6,8 +6,8 @@
 
 Each row is a process of its own, with one thread unless it says otherwise. Maps are 256 x 256 float32, half of the
 images defective. Time is the median of the repeats after a first call on a small set, so that imports and compilation
-are not in it; memory is the peak above the inputs. Other programs that run meanwhile slow all rows down, those with more
-threads the most; ratios are therefore of processor time.
+are not in it; memory is the peak above the inputs. Other programs that run meanwhile slow all rows down, those with
+more threads the most; ratios are therefore of processor time.
 """
 
 import argparse

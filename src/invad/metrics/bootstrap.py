@@ -9,7 +9,6 @@ Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 19
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +16,7 @@ import numpy.typing as npt
 from invad.metrics import kernels
 from invad.metrics.classes import Image, all_values
 from invad.metrics.counting import count_in_threads, file_normals, in_threads, make_table
-from invad.metrics.counts import Cuts, PixelCounts, first_of_each, join_counts, merge_cuts, rank, suffix_sums, widest
+from invad.metrics.counts import Cuts, PixelCounts, join_counts, merge_cuts, rank, reach_normals, widest
 from invad.metrics.cuts import fixed_cuts
 from invad.metrics.keys import Float64Array, IntArray, to_keys
 from invad.metrics.pixels import ImagePixels
@@ -32,8 +31,7 @@ class FiledPixels:
     """The pixels of a class in the order of their scores, each with the index of its image."""
 
     cuts: Cuts
-    keys: Any  # (d,) of the defect pixels, ascending, then by the sizes of their regions
-    shares: Float64Array  # (d,) 1 / size of the pixel's region
+    shares: Float64Array  # (d,) 1 / size of the defect pixel's region, in the order of the pixels' scores
     defect_image: npt.NDArray[np.intp]  # (d,)
     normal_image: npt.NDArray[np.uint16 | np.uint32]  # (n,) slot after slot, without those below all cuts or above
     ends: IntArray  # (2 K - 1,) where each slot's images end there
@@ -50,13 +48,12 @@ def file_pixels(images: Sequence[ImagePixels], weights: IntArray, threads: int) 
     sizes = np.concatenate([image.sizes for image in images])
     order = np.lexsort((sizes, keys))
     keys = keys[order]
-    cuts = merge_cuts(keys[first_of_each(keys)], raw)
+    cuts = merge_cuts(keys, raw)
     table, sources = make_table(cuts.keys), [image.source for image in images]
-    ends = np.cumsum(count_in_threads(table, sources, threads)[1:-1])
+    ends = np.cumsum(count_in_threads(table, sources, threads)[1:-1], dtype=np.int64)
     normal_image, outside = file_normals(table, sources, ends)
     return FiledPixels(
         cuts=cuts,
-        keys=keys,
         shares=1.0 / sizes[order],
         defect_image=np.repeat(np.arange(len(images)), [len(image.defect) for image in images])[order],
         normal_image=normal_image,
@@ -80,15 +77,10 @@ def weighted_counts(pixels: FiledPixels, weights: IntArray, extent: Float64Array
     kernels.weigh_slots(pixels.normal_image, pixels.ends, weights, slots[1:-1])
     slots[[0, -1]] = weights @ pixels.outside
     each = weights[pixels.defect_image]
-    return join_counts(
-        pixels.cuts,
-        pixels.keys,
-        defects=suffix_sums(each),
-        shares=suffix_sums(each * pixels.shares),
-        slots=slots,
-        regions=int(pixels.regions @ weights),
-        extent=(float(extent[0]), float(extent[1])),
-    )
+    normals = reach_normals(pixels.cuts, slots)
+    low, high = extent.tolist()
+    regions = int(pixels.regions @ weights)
+    return join_counts(pixels.cuts, each, each * pixels.shares, normals, regions=regions, extent=(low, high))
 
 
 def resample_weights(images: int, resamples: int, seed: int, name: str) -> IntArray:

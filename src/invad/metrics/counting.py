@@ -106,8 +106,8 @@ def gather_chunks(table: Table, images: Iterable[Source], outside: IntArray) -> 
     yield keys, count
 
 
-def count_slots(table: Table, images: Sequence[Source]) -> IntArray:
-    """Normal pixels in each slot, (2 K + 1,)."""
+def count_slots(table: Table, images: Sequence[Source]) -> Any:
+    """Normal pixels in each slot, (2 K + 1,), uint32 where that is enough, else int64."""
     total, placed = None, 0
     slots, outside = np.zeros(table.slots, np.uint32), np.zeros(2, np.int64)  # uint32 takes half the cache
     dealt, parts = np.empty(CHUNK + PIECE, table.cuts.dtype), np.empty(len(table.firsts), np.int64)
@@ -118,9 +118,12 @@ def count_slots(table: Table, images: Sequence[Source]) -> IntArray:
         kernels.deal(keys, count, table.shift, parts, dealt)
         kernels.count_dealt(dealt, parts, *table.lookup, table.crowded, slots)
         placed += count
-    found = slots.astype(np.int64) if total is None else total + slots
-    found[[0, -1]] += outside
-    return found
+    if total is None and placed + outside.sum() <= MOST_PLACED:
+        slots[[0, -1]] += outside.astype(np.uint32)
+        return slots
+    total = slots.astype(np.int64) if total is None else total + slots
+    total[[0, -1]] += outside
+    return total
 
 
 def count_slots_slowly(table: Table, images: Sequence[Source]) -> Any:
@@ -136,14 +139,17 @@ def count_slots_slowly(table: Table, images: Sequence[Source]) -> Any:
     return slots
 
 
-def count_in_threads(table: Table, images: Sequence[Source], threads: int) -> IntArray:
+def count_in_threads(table: Table, images: Sequence[Source], threads: int) -> Any:
     """As `count_slots`, the images shared out; integers are added, so the number of threads changes nothing."""
     each = max(1, -(-len(images) // threads))
     shares = [images[first : first + each] for first in range(0, len(images), each)]
     found = in_threads(lambda part: count_slots(table, part), shares, threads)
+    if len(found) == 1:
+        return found[0]
+    total = found[0].astype(np.int64)
     for other in found[1:]:
-        found[0] += other
-    return found[0]
+        total += other
+    return total
 
 
 def file_normals(

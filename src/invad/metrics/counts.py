@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from invad.metrics.checks import ArrayLike, FloatArray, UndefinedMetricError, check_maps, check_masks
+from invad.metrics.checks import ArrayLike, BoolArray, FloatArray, UndefinedMetricError, check_maps, check_masks
 from invad.metrics.counting import choose_threads, count_in_threads, in_threads, make_table
 from invad.metrics.cuts import fixed_cuts
 from invad.metrics.keys import Float64Array, IntArray, keys_from, to_keys, to_scores
@@ -104,29 +104,31 @@ def rank(positives: FloatArray, negatives: FloatArray) -> Ranking:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cuts:
-    """Where a class's normal pixels are to be counted: all cuts in one row, and who asked for which."""
+    """Where a class's normal pixels are to be counted: at the distinct defect scores and at fixed cuts, in one row."""
 
-    distinct: Any  # (J,) keys of the distinct defect scores
-    fixed: Any  # (F,) keys of the fixed cuts, some of them perhaps the same
+    keys: Any  # (K,) ascending and distinct
+    new: BoolArray  # (d,) whether a defect pixel's score is not that of the one before
+    own: BoolArray  # (K,) whether a key is a defect pixel's
     raw: Float64Array  # (F,) the fixed cuts
-    keys: Any  # (K,) both, ascending and distinct
-    own: npt.NDArray[np.intp]  # (J,) place of each distinct score among them
-    at: npt.NDArray[np.intp]  # (F,) place of each fixed cut among them
+    at: npt.NDArray[np.intp]  # (F,) their places among the keys
+    reach: npt.NDArray[np.intp]  # (F,) defect pixels below each
 
 
-def merge_cuts(distinct: Any, raw: Float64Array) -> Cuts:
-    """The distinct defect scores' keys (J,) and the fixed cuts (F,), both ascending, in one row."""
-    fixed = keys_from(raw, f"f{distinct.itemsize}")
+def merge_cuts(keys: Any, raw: Float64Array) -> Cuts:
+    """The scores of defect pixels, as keys (d,), and fixed cuts (F,), both ascending, in one row."""
+    new = np.ones(len(keys), np.bool_)
+    new[1:] = keys[1:] != keys[:-1]
+    distinct, fixed = keys[new], keys_from(raw, f"f{keys.itemsize}")
     place = np.searchsorted(distinct, fixed)
     found = place < len(distinct)
     found[found] = distinct[place[found]] == fixed[found]
-    new = np.unique(fixed[~found])
-    before = np.searchsorted(distinct, new)
-    keys = np.insert(distinct, before, new)
-    own = np.ones(len(keys), np.bool_)
-    own[before + np.arange(len(new))] = False
-    at = np.searchsorted(keys, fixed)
-    return Cuts(distinct=distinct, fixed=fixed, raw=raw, keys=keys, own=np.flatnonzero(own), at=at)
+    others = np.unique(fixed[~found])
+    before = np.searchsorted(distinct, others)
+    both = np.insert(distinct, before, others)
+    own = np.ones(len(both), np.bool_)
+    own[before + np.arange(len(others))] = False
+    at, reach = np.searchsorted(both, fixed), np.searchsorted(keys, fixed)
+    return Cuts(keys=both, new=new, own=own, raw=raw, at=at, reach=reach)
 
 
 def widest(images: Sequence[ImagePixels]) -> npt.DTypeLike:
@@ -148,16 +150,9 @@ def sort_defects(images: Sequence[ImagePixels]) -> tuple[Any, npt.NDArray[np.uin
     return (packed >> np.uint64(32)).astype(np.uint32), packed.astype(np.uint32)
 
 
-def first_of_each(ascending: Any) -> npt.NDArray[np.intp]:
-    """Index of the first of each distinct value, (n,) -> (J,)."""
-    new = np.ones(len(ascending), np.bool_)
-    new[1:] = ascending[1:] != ascending[:-1]
-    return np.flatnonzero(new)
-
-
-def suffix_sums(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+def suffix_sums(values: Any, kind: type[Number]) -> npt.NDArray[Number]:
     """Sum of the values from the k-th on, one after the other; (n,) -> (n + 1,)."""
-    sums = np.zeros(len(values) + 1, values.dtype)
+    sums = np.zeros(len(values) + 1, kind)
     np.cumsum(values[::-1], out=sums[:-1][::-1])
     return sums
 
@@ -171,52 +166,60 @@ def pool(images: Sequence[ImagePixels], threads: int) -> PixelCounts:
 def pool_with(images: Sequence[ImagePixels], count: Count) -> PixelCounts:
     """The counts of a class whose normal pixels somebody else counts."""
     keys, sizes = sort_defects(images)
-    lowest, highest = min(image.lowest for image in images), max(image.highest for image in images)
-    cuts = merge_cuts(keys[first_of_each(keys)], fixed_cuts(lowest, highest))
-    return join_counts(
-        cuts,
-        keys,
-        defects=np.arange(len(keys), -1, -1),
-        shares=suffix_sums(1.0 / sizes),
-        slots=count(cuts.keys),
-        regions=sum(image.regions for image in images),
-        extent=(lowest, highest),
-    )
+    extent = min(image.lowest for image in images), max(image.highest for image in images)
+    cuts = merge_cuts(keys, fixed_cuts(*extent))
+    del keys
+    normals = reach_normals(cuts, count(cuts.keys))
+    ones = np.broadcast_to(np.int64(1), sizes.shape)
+    return join_counts(cuts, ones, 1.0 / sizes, normals, regions=sum(one.regions for one in images), extent=extent)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Normals:
+    """How many normal pixels reach the cuts."""
+
+    distinct: IntArray  # (J,) with a score >= each distinct defect score
+    above: IntArray  # (J,) with a score above it
+    fixed: IntArray  # (F,) with a score >= each fixed cut
+    total: int
+
+
+def reach_normals(cuts: Cuts, slots: Any) -> Normals:
+    """Sum up the normal pixels in each slot, (2 K + 1,)."""
+    sums = suffix_sums(slots, np.int64)
+    at, above = sums[1:-1:2], sums[2::2]
+    return Normals(distinct=at[cuts.own], above=above[cuts.own], fixed=at[cuts.at], total=int(sums[0]))
 
 
 def join_counts(
     cuts: Cuts,
-    keys: Any,
-    *,
-    defects: IntArray,
+    weights: IntArray,
     shares: Float64Array,
-    slots: IntArray,
+    normals: Normals,
+    *,
     regions: int,
     extent: tuple[float, float],
 ) -> PixelCounts:
-    """The counts from the defect pixels' ascending keys (d,) and suffix sums (d + 1,), and the normal pixels' slots."""
-    normals = suffix_sums(slots)
-    firsts, fixed = np.searchsorted(keys, cuts.distinct), np.searchsorted(keys, cuts.fixed)
+    """The counts from how often each defect pixel is there, (d,), its share of its region, and the normal ones."""
+    defects, defects_fixed = reach_defects(cuts, weights)
+    overlaps, overlaps_fixed = reach_defects(cuts, shares)
+    scores = to_scores(cuts.keys[cuts.own])
     return PixelCounts(
-        distinct=Reached(
-            cuts=to_scores(cuts.distinct),
-            defects=defects[firsts],
-            shares=shares[firsts],
-            normals=normals[1::2][cuts.own],
-        ),
-        above=normals[2::2][cuts.own],
-        fixed=Reached(
-            cuts=cuts.raw,
-            defects=defects[fixed],
-            shares=shares[fixed],
-            normals=normals[1::2][cuts.at],
-        ),
-        defects=int(defects[0]),
-        normals=int(normals[0]),
+        distinct=Reached(cuts=scores, defects=defects, shares=overlaps, normals=normals.distinct),
+        above=normals.above,
+        fixed=Reached(cuts=cuts.raw, defects=defects_fixed, shares=overlaps_fixed, normals=normals.fixed),
+        defects=int(weights.sum()),
+        normals=normals.total,
         regions=regions,
         lowest=extent[0],
         highest=extent[1],
     )
+
+
+def reach_defects(cuts: Cuts, values: npt.NDArray[Number]) -> tuple[npt.NDArray[Number], npt.NDArray[Number]]:
+    """Sum of the values (d,) of the defect pixels, from each distinct score on, (J,), and each fixed cut, (F,)."""
+    sums = suffix_sums(values, values.dtype.type)
+    return sums[:-1][cuts.new], sums[cuts.reach]
 
 
 def count_pixels(maps: ArrayLike, masks: ArrayLike) -> PixelCounts:

@@ -10,7 +10,8 @@ from typing import Any
 import numba
 import numpy as np
 
-SLICES_PER_CUT = 4
+SLICES_PER_CUT = 2
+"""At least; at most twice as many, as a part has a power of two."""
 MOST_STEPS = 16
 """Cuts of a slice that are looked at one by one; where a part has slices with more, it is searched by halves."""
 
