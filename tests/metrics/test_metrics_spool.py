@@ -63,8 +63,10 @@ def test_evaluators_travel_between_processes(tmp_path):
         assert pickle.loads(pickle.dumps(evaluator)).compute() == expected
 
 
-def test_another_programs_maps(tmp_path):
+@pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.int64])
+def test_another_programs_maps(tmp_path, kind):
     maps, masks, labels = random_set(3)
+    masks = masks.astype(kind)
     np.save(tmp_path / "first.maps.npy", maps)
     np.save(tmp_path / "first.masks.npy", masks)
     notes = {"format": "invad-maps", "version": 1, "classes": ["a"] * 8, "labels": [int(label) for label in labels]}

@@ -34,7 +34,8 @@ class Evaluator:
     Raises:
         MetricError: `spool` holds maps already, or `threads` is less than 1.
 
-    Memory: the maps up to `memory`, 8 bytes for each defect pixel, and some 150 MB while it computes.
+    Memory: the maps up to `memory`, and 8 bytes for each defect pixel; `compute` takes some 90 bytes for each defect
+    pixel of the largest class, and with bootstrap 2 for each of its normal pixels.
 
     Example:
         >>> import numpy as np

@@ -40,7 +40,9 @@ class Spooled:
     def load(self) -> tuple[FloatArray, BoolArray | None]:
         """The pixels, read anew."""
         scores = _read_one(self.batch, ".maps.npy", self.index)
-        return scores, _read_one(self.batch, ".masks.npy", self.index).view(np.bool_) if self.masked else None
+        if not self.masked:
+            return scores, None
+        return scores, _read_one(self.batch, ".masks.npy", self.index).astype(np.bool_, copy=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +71,7 @@ class Spool:
         self._temporary = tempfile.TemporaryDirectory(prefix="invad-maps-") if folder is None else None
         self.folder = Path(self._temporary.name) if self._temporary else Path(folder or "")
         self._batches = 0
-        if any(self.folder.glob("*.json")):
+        if any(self.folder.glob("*.maps.npy")):
             raise MetricError(f"{self.folder} holds maps already: choose an empty folder, or delete them")
 
     @property
