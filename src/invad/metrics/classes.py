@@ -107,8 +107,8 @@ def _evaluate_tensors(
 
     checked, truth = check_tensors(maps, masks)
     images = join_images(list(split_tensors(checked, truth)), check_labels(labels, len(checked)), scores)
-    counts = pool_with([image.pixels for image in images], lambda keys: count_tensors(checked, truth, keys))
-    return describe(name, images, counts, protocol)
+    counts = pool_with([image.pixels for image in images], lambda keys: count_tensors(checked, truth, keys), 1)
+    return describe(name, images, counts, protocol, 1)
 
 
 def read_images(
@@ -132,14 +132,14 @@ def join_images(pixels: Sequence[ImagePixels], labels: BoolArray, scores: ArrayL
 def evaluate_images(name: str, images: Sequence[Image], protocol: Protocol, threads: int) -> ClassResult:
     """The fifteen numbers of the images of one class."""
     counts = pool([image.pixels for image in images], threads)
-    return describe(name, images, counts, protocol)
+    return describe(name, images, counts, protocol, threads)
 
 
-def describe(name: str, images: Sequence[Image], counts: PixelCounts, protocol: Protocol) -> ClassResult:
+def describe(name: str, images: Sequence[Image], counts: PixelCounts, protocol: Protocol, threads: int) -> ClassResult:
     """The fifteen numbers of a class from its images' scores and labels and its pixels' counts."""
     labels = np.array([image.label(protocol) for image in images])
     scores = np.array([image.score for image in images])
-    values, reasons = all_values(rank(scores[labels], scores[~labels]), counts, protocol)
+    values, reasons = all_values(rank(scores[labels], scores[~labels]), counts, protocol, threads)
     return ClassResult(
         name=name,
         images=len(images),
@@ -150,7 +150,7 @@ def describe(name: str, images: Sequence[Image], counts: PixelCounts, protocol: 
     )
 
 
-def all_values(ranking: Ranking, counts: PixelCounts, protocol: Protocol) -> tuple[Values, Reasons]:
+def all_values(ranking: Ranking, counts: PixelCounts, protocol: Protocol, threads: int = 1) -> tuple[Values, Reasons]:
     """The fifteen numbers from the ranking of the images and the counts of the pixels, and why some are None."""
     groups: dict[tuple[str, ...], Callable[[], tuple[float, ...]]] = {
         IMAGE_KEYS: lambda: _of_images(check_images(ranking)),
@@ -161,13 +161,21 @@ def all_values(ranking: Ranking, counts: PixelCounts, protocol: Protocol) -> tup
     }
     values: Values = dict.fromkeys(KEYS)
     reasons: Reasons = {}
-    for keys, compute in groups.items():
-        try:
-            values.update(zip(keys, compute(), strict=True))
-        except UndefinedMetricError as error:
-            reasons.update(dict.fromkeys(keys, str(error)))
+    for keys, found in zip(groups, in_threads(_try, list(groups.values()), threads), strict=True):
+        if isinstance(found, str):
+            reasons.update(dict.fromkeys(keys, found))
+        else:
+            values.update(zip(keys, found, strict=True))
     _put_means(values, reasons)
     return values, reasons
+
+
+def _try(compute: Callable[[], tuple[float, ...]]) -> tuple[float, ...] | str:
+    """What is computed, or why it is undefined."""
+    try:
+        return compute()
+    except UndefinedMetricError as error:
+        return str(error)
 
 
 def _of_images(ranking: Ranking) -> tuple[float, float, float]:

@@ -136,7 +136,7 @@ def widest(images: Sequence[ImagePixels]) -> npt.DTypeLike:
     return max((image.defect.dtype for image in images), key=lambda kind: kind.itemsize)
 
 
-def sort_defects(images: Sequence[ImagePixels]) -> tuple[Any, npt.NDArray[np.uint32]]:
+def sort_defects(images: Sequence[ImagePixels], threads: int) -> tuple[Any, npt.NDArray[np.uint32]]:
     """Keys and sizes of the regions of all defect pixels, ascending by both, (d,); cost O(d log d)."""
     keys = to_keys(np.concatenate([image.defect for image in images], dtype=widest(images)))
     sizes = np.concatenate([image.sizes for image in images])
@@ -146,7 +146,8 @@ def sort_defects(images: Sequence[ImagePixels]) -> tuple[Any, npt.NDArray[np.uin
     packed = keys.astype(np.uint64)
     packed <<= np.uint64(32)
     packed |= sizes
-    packed.sort()
+    in_threads(np.ndarray.sort, np.array_split(packed, threads), threads)
+    packed.sort(kind="stable")  # Timsort: merges the parts that are in order already
     return (packed >> np.uint64(32)).astype(np.uint32), packed.astype(np.uint32)
 
 
@@ -160,18 +161,19 @@ def suffix_sums(values: Any, kind: type[Number]) -> npt.NDArray[Number]:
 def pool(images: Sequence[ImagePixels], threads: int) -> PixelCounts:
     """The counts of a class; cost one pass over the normal pixels and a sort of the defect pixels."""
     sources = [image.source for image in images]
-    return pool_with(images, lambda keys: count_in_threads(make_table(keys), sources, threads))
+    return pool_with(images, lambda keys: count_in_threads(make_table(keys), sources, threads), threads)
 
 
-def pool_with(images: Sequence[ImagePixels], count: Count) -> PixelCounts:
+def pool_with(images: Sequence[ImagePixels], count: Count, threads: int) -> PixelCounts:
     """The counts of a class whose normal pixels somebody else counts."""
-    keys, sizes = sort_defects(images)
+    keys, sizes = sort_defects(images, threads)
     extent = min(image.lowest for image in images), max(image.highest for image in images)
     cuts = merge_cuts(keys, fixed_cuts(*extent))
     del keys
     normals = reach_normals(cuts, count(cuts.keys))
     ones = np.broadcast_to(np.int64(1), sizes.shape)
-    return join_counts(cuts, ones, 1.0 / sizes, normals, regions=sum(one.regions for one in images), extent=extent)
+    regions = sum(image.regions for image in images)
+    return join_counts(cuts, ones, 1.0 / sizes, normals, regions=regions, extent=extent, threads=threads)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,10 +201,11 @@ def join_counts(
     *,
     regions: int,
     extent: tuple[float, float],
+    threads: int = 1,
 ) -> PixelCounts:
     """The counts from how often each defect pixel is there, (d,), its share of its region, and the normal ones."""
-    defects, defects_fixed = reach_defects(cuts, weights)
-    overlaps, overlaps_fixed = reach_defects(cuts, shares)
+    sums = in_threads(lambda values: reach_defects(cuts, values), [weights, shares], threads)
+    (defects, defects_fixed), (overlaps, overlaps_fixed) = sums
     scores = to_scores(cuts.keys[cuts.own])
     return PixelCounts(
         distinct=Reached(cuts=scores, defects=defects, shares=overlaps, normals=normals.distinct),
@@ -216,7 +219,7 @@ def join_counts(
     )
 
 
-def reach_defects(cuts: Cuts, values: npt.NDArray[Number]) -> tuple[npt.NDArray[Number], npt.NDArray[Number]]:
+def reach_defects(cuts: Cuts, values: npt.NDArray[Any]) -> tuple[Any, Any]:
     """Sum of the values (d,) of the defect pixels, from each distinct score on, (J,), and each fixed cut, (F,)."""
     sums = suffix_sums(values, values.dtype.type)
     return sums[:-1][cuts.new], sums[cuts.reach]
