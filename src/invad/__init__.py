@@ -17,7 +17,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from invad.data import DataSet, check_dataset, open_dataset
     from invad.errors import InvadError
-    from invad.evaluation import Evaluation, evaluate
+    from invad.evaluation import Evaluation, evaluate, evaluate_maps
     from invad.inference import Prediction, Predictor, load
     from invad.model import InvAD, build_model
     from invad.records import Record
@@ -38,6 +38,7 @@ _HOME = {
     "build_model": "invad.model",
     "check_dataset": "invad.data",
     "evaluate": "invad.evaluation",
+    "evaluate_maps": "invad.evaluation",
     "load": "invad.inference",
     "open_dataset": "invad.data",
     "resume": "invad.training",
@@ -57,6 +58,7 @@ __all__ = [
     "build_model",
     "check_dataset",
     "evaluate",
+    "evaluate_maps",
     "load",
     "open_dataset",
     "resume",

@@ -43,6 +43,8 @@ def evaluate(
     classes: Sequence[str] = (),
     protocols: Sequence[Protocol] = PROTOCOLS,
     bootstrap: int = 0,
+    threshold: float | None = None,
+    save_maps: Path | str | None = None,
     device: str = "auto",
     quiet: bool = False,
 ) -> Evaluation:
@@ -54,6 +56,8 @@ def evaluate(
         classes: the classes to evaluate; none given: all.
         protocols: `exact`, `paper`, or both (see `invad.metrics`).
         bootstrap: resamples for 95 % confidence intervals over images; 0: none.
+        threshold: the image score from which on an image counts as found, for the recall of each type of defect.
+        save_maps: an empty folder to write the maps into, for `evaluate_maps`; None: they are not kept.
         device: as in `TrainSettings`.
         quiet: show no progress.
 
@@ -63,12 +67,22 @@ def evaluate(
     Raises:
         RunError: there is no such run, or its results cannot be written.
         DataError: the data set is not laid out as it should be, or has no test images.
+        MetricError: the folder of `save_maps` holds maps already, or cannot be written.
     """
     run = run if isinstance(run, Run) else Run.open(Path(run))
     settings = run.settings()
     dataset = open_datasets(tuple(data) or settings.data, tuple(classes) or (() if data else settings.classes))
     model = load_model(run).to(choose_device(device))
-    evaluation = evaluate_model(model, dataset, settings, protocols=protocols, bootstrap=bootstrap, quiet=quiet)
+    evaluation = evaluate_model(
+        model,
+        dataset,
+        settings,
+        protocols=protocols,
+        bootstrap=bootstrap,
+        threshold=threshold,
+        save_maps=save_maps,
+        quiet=quiet,
+    )
     notices = run.notices()
     evaluation = replace(evaluation, results=tuple(_with_warnings(r, notices) for r in evaluation.results))
     for results in evaluation.results:
@@ -83,6 +97,8 @@ def evaluate_model(
     *,
     protocols: Sequence[Protocol] = PROTOCOLS,
     bootstrap: int = 0,
+    threshold: float | None = None,
+    save_maps: Path | str | None = None,
     quiet: bool = False,
 ) -> Evaluation:
     """Evaluate a model in memory on the test images of a data set; arguments as `evaluate`."""
@@ -91,7 +107,7 @@ def evaluate_model(
         raise DataError(f"{data.root} holds no test image; expected some in CLASS/test/good/ and CLASS/test/DEFECT/")
     check_masks(records)
     source = ImageSource(records, settings.size, cache="none", skip_unreadable=settings.skip_unreadable)
-    evaluator = Evaluator()
+    evaluator = Evaluator(spool=save_maps)
     scores = np.zeros(len(source), dtype=np.float32)
     for indices, maps, batch_scores in score_images(model, source, np.arange(len(source)), quiet=quiet):
         chosen = [source.records[i] for i in indices]
@@ -101,14 +117,58 @@ def evaluate_model(
             [record.class_name for record in chosen],
             np.array([record.anomalous for record in chosen]),
             scores=batch_scores,
+            defects=[record.defect for record in chosen],
+            samples=_samples(chosen),
         )
         scores[indices] = batch_scores
     notices = (*data.notices, *skipped_notices(source, "test"))
-    results = tuple(
-        _with_warnings(evaluator.compute(protocol, bootstrap=bootstrap if protocol == "exact" else 0), notices)
+    found = compute_all(evaluator, protocols, bootstrap, threshold)
+    results = tuple(_with_warnings(one, notices) for one in found)
+    return Evaluation(results=results, records=source.records, scores=scores)
+
+
+def evaluate_maps(
+    folder: Path | str,
+    *,
+    protocols: Sequence[Protocol] = PROTOCOLS,
+    bootstrap: int = 0,
+    threshold: float | None = None,
+) -> tuple[Results, ...]:
+    """Compute the metrics of maps on disk, without a model, and write the results beside them.
+
+    Args:
+        folder: maps in the format of `invad.metrics.spool`, by `save_maps` of `evaluate` or by another program.
+        protocols: `exact`, `paper`, or both (see `invad.metrics`).
+        bootstrap: resamples for 95 % confidence intervals over images; 0: none.
+        threshold: the image score from which on an image counts as found, for the recall of each type of defect.
+
+    Returns:
+        The results of each protocol.
+
+    Raises:
+        MetricError: the folder holds no maps, or some that no metric can be computed from.
+        RunError: the results cannot be written.
+    """
+    found = compute_all(Evaluator.from_maps(folder), protocols, bootstrap, threshold)
+    for results in found:
+        write_results(Path(folder), results)
+    return found
+
+
+def compute_all(
+    evaluator: Evaluator, protocols: Sequence[Protocol], bootstrap: int, threshold: float | None
+) -> tuple[Results, ...]:
+    """The results of each protocol; intervals for `exact` alone."""
+    return tuple(
+        evaluator.compute(protocol, bootstrap=bootstrap if protocol == "exact" else 0, threshold=threshold)
         for protocol in protocols
     )
-    return Evaluation(results=results, records=source.records, scores=scores)
+
+
+def _samples(records: Sequence[Record]) -> list[str] | None:
+    """The objects that the images show, if the data set tells them all."""
+    names = [record.sample for record in records if record.sample is not None]
+    return names if len(names) == len(records) else None
 
 
 def score_images(

@@ -66,6 +66,35 @@ def test_evaluate_writes_every_format_and_a_report(trained: Path, capsys: pytest
     assert "<html" in (trained / "evaluation/report.html").read_text()
 
 
+def test_metrics_again_from_saved_maps(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    maps = tmp_path / "maps"
+    argv = ["evaluate", str(trained), "--save-maps", str(maps), "--threshold", "0.1", "--no-report"]
+    assert run(argv) == 0
+    assert "recall from 0.1" in (trained / "evaluation/results-exact.md").read_text()
+    assert run(["evaluate", "--from-maps", str(maps), "--threshold", "0.1"]) == 0
+    for protocol in ("exact", "paper"):
+        name = f"results-{protocol}.json"
+        first, again = (json.loads((folder / name).read_text()) for folder in (trained / "evaluation", maps))
+        assert again["classes"] == first["classes"] and again["mean"] == first["mean"]
+    assert run(["evaluate", "--from-maps", str(maps), "--threshold", "0.1"]) == 0  # beside the results, too
+    capsys.readouterr()
+    fails(capsys, argv, "holds maps already")
+
+
+@pytest.mark.parametrize(
+    ("argv", "word"),
+    [
+        ([], "Name a run folder"),
+        (["runs/a", "--from-maps", "maps"], "RUN cannot go with --from-maps"),
+        (["--from-maps", "maps", "--data", "folder:x"], "--data cannot go with"),
+        (["--from-maps", "maps", "--device", "cpu"], "--device cannot go with"),
+        (["--from-maps", "maps"], "holds no maps"),
+    ],
+)
+def test_maps_and_a_run_exclude_each_other(argv: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(capsys, ["evaluate", *argv], word)
+
+
 def test_predict_on_a_folder(trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = next(path for path in sorted((data).glob("*/test/*")) if path.name != "good")
     out = tmp_path / "out"

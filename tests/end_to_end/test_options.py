@@ -11,7 +11,7 @@ gradient-clip image-size latent-channels learning-rate levels loss-weight model 
 no-tensorboard precision resize-levels seed skip-unreadable style-channels tensorboard weights"""
 OPTIONS = {
     "train": f"config help no-quiet out quiet resume {SETTINGS}",
-    "evaluate": "bootstrap classes data device help no-report protocol report",
+    "evaluate": "bootstrap classes data device from-maps help no-report protocol report save-maps threshold",
     "predict": "device help maps no-maps no-overlays no-overwrite out overlays overwrite scale threshold",
     "report": "bootstrap data device help",
     "data check": "classes help",

@@ -83,6 +83,18 @@ def test_increasing_maps_change_no_rank_metric(data):
     assert {key: before[key] for key in RANKS} == {key: after[key] for key in RANKS}
 
 
+@FEW
+@given(sets(), st.integers(-3, 3), st.integers(-8, 8))
+def test_positive_affine_maps_change_no_range_metric(data, power, shift):
+    maps, masks = data
+    maps = np.round(maps / np.abs(maps).max() * 64)  # small integers: no two become one, and the spans stay exact
+    labels = masks.any((1, 2))
+    before = evaluate_class(maps, masks, labels).values
+    after = evaluate_class(maps * np.float32(2.0**power) + np.float32(shift), masks, labels).values
+    ranges = ("f1_range", "acc_range", "iou_range")
+    assert [after[key] for key in ranges] == pytest.approx([before[key] for key in ranges], abs=1e-9)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 @pytest.mark.parametrize("protocol", ["exact", "paper"])
 def test_other_floats(dtype, protocol):

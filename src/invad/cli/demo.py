@@ -51,6 +51,6 @@ class Demo:
         evaluation = evaluate(run, quiet=self.quiet)
         say("[4/4] writing the report")
         page = report(run, evaluation)
-        show(evaluation)
+        show(evaluation.results)
         print(f"report: {page.resolve()}")
         print(f"next:   invad predict {run_folder} {self.out / 'data'} --out {self.out / 'predictions'}")

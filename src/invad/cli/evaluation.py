@@ -1,5 +1,6 @@
 """`invad evaluate` and `invad report`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,16 +8,17 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from invad.evaluation import Evaluation, evaluate
-from invad.metrics import KEYS, PROTOCOLS, Protocol, footnotes, to_rich
+from invad.errors import SettingsError
+from invad.evaluation import evaluate, evaluate_maps
+from invad.metrics import KEYS, PROTOCOLS, Protocol, Results, footnotes, to_rich
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluate:
     """Compute all metrics of a run on test images: tables here, and as JSON, CSV and Markdown in its folder."""
 
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run folder made by `invad train`."""
+    run_path: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
+    """A run folder made by `invad train`; left out with --from-maps."""
     data: tuple[str, ...] = ()
     """Data sets as LAYOUT:ROOT. None given: those that the run was trained on."""
     classes: tuple[str, ...] = ()
@@ -25,28 +27,50 @@ class Evaluate:
     """exact: every distinct score is a threshold; paper: the published toolbox's habits, for its numbers."""
     bootstrap: int = 0
     """Resamples for 95 % confidence intervals over images; 0: none."""
+    threshold: float | None = None
+    """The image score from which on an image counts as found: gives the recall of each type of defect."""
+    save_maps: Path | None = None
+    """An empty folder to write the anomaly maps into, for --from-maps."""
+    from_maps: Path | None = None
+    """Maps on disk, of this program or another (see docs/metrics.md): metrics without a model, written beside them."""
     report: bool = True
-    """Write a page with pictures too."""
+    """Write a page with pictures too; not with --from-maps."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
 
     def run(self) -> None:
         """Evaluate, write, print."""
         protocols: tuple[Protocol, ...] = PROTOCOLS if self.protocol == "both" else (self.protocol,)
+        if self.from_maps is not None:
+            self._refuse_with_maps()
+            show(evaluate_maps(self.from_maps, protocols=protocols, bootstrap=self.bootstrap, threshold=self.threshold))
+            return
+        if self.run_path is None:
+            raise SettingsError("what is to be evaluated? Name a run folder, or maps by --from-maps FOLDER")
         evaluation = evaluate(
             self.run_path,
             data=self.data,
             classes=self.classes,
             protocols=protocols,
             bootstrap=self.bootstrap,
+            threshold=self.threshold,
+            save_maps=self.save_maps,
             device=self.device,
         )
-        show(evaluation)
+        show(evaluation.results)
         if self.report:
             from invad.reporting import report
 
             page = report(self.run_path, evaluation, device=self.device)
             Console().print(f"report: {page}", highlight=False, soft_wrap=True)
+
+    def _refuse_with_maps(self) -> None:
+        """No option that needs a model is passed over in silence."""
+        plain = type(self)()
+        for name in ("run_path", "data", "classes", "save_maps", "device"):
+            if getattr(self, name) != getattr(plain, name):
+                option = "RUN" if name == "run_path" else f"--{name.replace('_', '-')}"
+                raise SettingsError(f"{option} cannot go with --from-maps, which needs no model: leave one of them out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,11 +105,11 @@ GROUPS = (
 """How the metrics are divided into tables for narrower ones."""
 
 
-def show(evaluation: Evaluation) -> None:
+def show(found: Sequence[Results]) -> None:
     """Print the table of every protocol, in parts where the terminal is narrow, then each note once."""
     console = Console()
-    for results in evaluation.results:
+    for results in found:
         for keys in (KEYS,) if console.width >= WIDE else GROUPS:
             console.print(to_rich(results, keys=keys))
-    for note in dict.fromkeys(note for results in evaluation.results for note in footnotes(results)):
+    for note in dict.fromkeys(note for results in found for note in footnotes(results)):
         console.print(f"note: {note}", highlight=False, markup=False)

@@ -1,7 +1,9 @@
 """Fifteen metrics of anomaly detection, exact or as published: functions over arrays and an accumulator."""
 
+from invad.metrics.breakdown import evaluate_defects, evaluate_samples
 from invad.metrics.checks import UndefinedMetricError
 from invad.metrics.classes import evaluate_class
+from invad.metrics.curves import Curve, pr_image, pr_pixel, pro, roc_image, roc_pixel
 from invad.metrics.evaluator import Evaluator, summarise
 from invad.metrics.ranking import (
     ap_image,
@@ -13,19 +15,34 @@ from invad.metrics.ranking import (
     iou_max,
 )
 from invad.metrics.region import aupro
-from invad.metrics.results import KEYS, PROTOCOLS, TITLES, ClassResult, Interval, Protocol, Results
+from invad.metrics.results import (
+    KEYS,
+    PROTOCOLS,
+    SAMPLE_TITLES,
+    TITLES,
+    ClassResult,
+    DefectResult,
+    Interval,
+    Protocol,
+    Results,
+    SampleResult,
+)
 from invad.metrics.table import footnotes, from_json, to_csv, to_json, to_markdown, to_rich
 from invad.metrics.thresholds import acc_range, f1_range, iou_range
 
 __all__ = [
     "KEYS",
     "PROTOCOLS",
+    "SAMPLE_TITLES",
     "TITLES",
     "ClassResult",
+    "Curve",
+    "DefectResult",
     "Evaluator",
     "Interval",
     "Protocol",
     "Results",
+    "SampleResult",
     "UndefinedMetricError",
     "acc_range",
     "ap_image",
@@ -34,6 +51,8 @@ __all__ = [
     "auroc_image",
     "auroc_pixel",
     "evaluate_class",
+    "evaluate_defects",
+    "evaluate_samples",
     "f1_range",
     "f1max_image",
     "f1max_pixel",
@@ -41,6 +60,11 @@ __all__ = [
     "from_json",
     "iou_max",
     "iou_range",
+    "pr_image",
+    "pr_pixel",
+    "pro",
+    "roc_image",
+    "roc_pixel",
     "summarise",
     "to_csv",
     "to_json",

@@ -1,22 +1,25 @@
 """Confidence intervals: how far the numbers move when the images of each class are drawn anew.
 
 Each resample draws as many images as the class has, with replacement, and is nothing but an integer weight per image.
-The pixels are sorted once; a resample then costs a running sum over the sorted pixels' weights.
+The images of the normal pixels are filed once by the pixels' slots (`invad.metrics.counting`); a resample then costs a
+sum of weights over them.
 Percentile bootstrap: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3.
 """
 
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from invad.metrics.checks import FloatArray
+from invad.metrics import kernels
 from invad.metrics.classes import Image, all_values
-from invad.metrics.counts import DefectPixels, ImagePixels, PixelCounts, pool_defects, rank, suffix_sums
-from invad.metrics.kernels import Float64Array, IntArray, weighted_ranks
+from invad.metrics.counting import count_in_threads, file_normals, in_threads, make_table
+from invad.metrics.counts import Cuts, PixelCounts, join_counts, merge_cuts, rank, reach_normals, widest
+from invad.metrics.cuts import fixed_cuts
+from invad.metrics.keys import Float64Array, IntArray, to_keys
+from invad.metrics.pixels import ImagePixels
 from invad.metrics.results import KEYS, ClassResult, Interval, Protocol, Results
 
 PERCENTILES = (2.5, 97.5)
@@ -24,63 +27,60 @@ PERCENTILES = (2.5, 97.5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SortedPixels:
-    """The pixels of a class, sorted once, each with the index of its image."""
+class FiledPixels:
+    """The pixels of a class in the order of their scores, each with the index of its image."""
 
-    defect: DefectPixels
-    normal: FloatArray  # (n,) ascending
-    normal_image: npt.NDArray[np.uint16 | np.uint32]  # (n,)
-    below: npt.NDArray[np.intp]  # (J,) normal pixels below each distinct defect score
-    reached: npt.NDArray[np.intp]  # (J,) normal pixels at or below it
+    cuts: Cuts
+    shares: Float64Array  # (d,) 1 / size of the defect pixel's region, in the order of the pixels' scores
+    defect_image: npt.NDArray[np.intp]  # (d,)
+    normal_image: npt.NDArray[np.uint16 | np.uint32]  # (n,) slot after slot, without those below all cuts or above
+    ends: IntArray  # (2 K - 1,) where each slot's images end there
+    outside: IntArray  # (images, 2) normal pixels below all cuts, and above
     regions: IntArray  # (images,)
-    lowest: Float64Array  # (images,)
-    highest: Float64Array  # (images,)
+    extents: Float64Array  # (resamples, 2) lowest and highest score of the images drawn
 
 
-def sort_pixels(images: Sequence[ImagePixels]) -> SortedPixels:
-    """Sort the pixels of all images; cost O(n log n)."""
-    defect = pool_defects(images)
-    normal = np.concatenate([image.normal for image in images])
-    index: npt.NDArray[Any] = np.arange(len(images), dtype=np.uint16 if len(images) < 1 << 16 else np.uint32)
-    order = np.argsort(normal)
-    normal = normal[order]
-    return SortedPixels(
-        defect=defect,
-        normal=normal,
-        normal_image=np.repeat(index, [len(image.normal) for image in images])[order],
-        below=count_below(normal, defect.cuts),
-        reached=count_below(normal, np.nextafter(defect.cuts, np.inf)),
+def file_pixels(images: Sequence[ImagePixels], weights: IntArray, threads: int) -> FiledPixels:
+    """File the pixels of all images for resamples with such weights (resamples, images)."""
+    extents = drawn_extents(images, weights)
+    raw = np.unique(np.concatenate([fixed_cuts(*extent) for extent in np.unique(extents, axis=0).tolist()]))
+    keys = to_keys(np.concatenate([image.defect for image in images], dtype=widest(images)))
+    sizes = np.concatenate([image.sizes for image in images])
+    order = np.lexsort((sizes, keys))
+    keys = keys[order]
+    cuts = merge_cuts(keys, raw)
+    table, sources = make_table(cuts.keys), [image.source for image in images]
+    ends = np.cumsum(count_in_threads(table, sources, threads)[1:-1], dtype=np.int64)
+    normal_image, outside = file_normals(table, sources, ends)
+    return FiledPixels(
+        cuts=cuts,
+        shares=1.0 / sizes[order],
+        defect_image=np.repeat(np.arange(len(images)), [len(image.defect) for image in images])[order],
+        normal_image=normal_image,
+        ends=ends,
+        outside=outside,
         regions=np.array([image.regions for image in images]),
-        lowest=np.array([image.lowest for image in images]),
-        highest=np.array([image.highest for image in images]),
+        extents=extents,
     )
 
 
-def weighted_counts(pixels: SortedPixels, weights: IntArray) -> PixelCounts:
+def drawn_extents(images: Sequence[ImagePixels], weights: IntArray) -> Float64Array:
+    """Lowest and highest score of the images drawn in each resample, (resamples, 2)."""
+    lowest, highest = np.array([image.lowest for image in images]), np.array([image.highest for image in images])
+    drawn = [row > 0 for row in weights]
+    return np.array([(lowest[chosen].min(), highest[chosen].max()) for chosen in drawn])
+
+
+def weighted_counts(pixels: FiledPixels, weights: IntArray, extent: Float64Array) -> PixelCounts:
     """The counts of a class in which image i is there weights[i] times, (images,)."""
-    ranks = np.empty(len(pixels.normal) + 1, np.int64)
-    weighted_ranks(pixels.normal_image, weights, ranks)
-    each = weights[pixels.defect.image]
-    drawn = weights > 0
-    return PixelCounts(
-        pixels=pixels.defect,
-        defects_from=suffix_sums(each),
-        shares_from=suffix_sums(each * pixels.defect.shares),
-        normals_from=ranks[-1] - ranks[pixels.below],
-        normals_above=ranks[-1] - ranks[pixels.reached],
-        count_normals=lambda cuts: ranks[-1] - ranks[count_below(pixels.normal, cuts)],
-        normals=int(ranks[-1]),
-        regions=int(pixels.regions @ weights),
-        lowest=float(pixels.lowest[drawn].min()),
-        highest=float(pixels.highest[drawn].max()),
-    )
-
-
-def count_below(ascending: FloatArray, cuts: Float64Array) -> npt.NDArray[np.intp]:
-    """Number of scores below each float64 cut, without widening the scores."""
-    narrow = cuts.astype(ascending.dtype)
-    up = np.nextafter(narrow, ascending.dtype.type(np.inf))
-    return np.searchsorted(ascending, np.where(narrow < cuts, up, narrow))
+    slots = np.empty(len(pixels.ends) + 2, np.int64)
+    kernels.weigh_slots(pixels.normal_image, pixels.ends, weights, slots[1:-1])
+    slots[[0, -1]] = weights @ pixels.outside
+    each = weights[pixels.defect_image]
+    normals = reach_normals(pixels.cuts, slots)
+    low, high = extent.tolist()
+    regions = int(pixels.regions @ weights)
+    return join_counts(pixels.cuts, each, each * pixels.shares, normals, regions=regions, extent=(low, high))
 
 
 def resample_weights(images: int, resamples: int, seed: int, name: str) -> IntArray:
@@ -89,17 +89,19 @@ def resample_weights(images: int, resamples: int, seed: int, name: str) -> IntAr
     return np.stack([np.bincount(generator.integers(0, images, images), minlength=images) for _ in range(resamples)])
 
 
-def resample_values(images: Sequence[Image], weights: IntArray, protocol: Protocol) -> Float64Array:
+def resample_values(images: Sequence[Image], weights: IntArray, protocol: Protocol, threads: int = 1) -> Float64Array:
     """The fifteen numbers in each resample, NaN where undefined, (resamples, 15)."""
     labels = np.array([image.label(protocol) for image in images])
     scores = np.array([image.score for image in images])
-    pixels = sort_pixels([image.pixels for image in images])
-    found = np.empty((len(weights), len(KEYS)))
-    for row, drawn in zip(found, weights, strict=True):
+    pixels = file_pixels([image.pixels for image in images], weights, threads)
+
+    def values(resample: int) -> list[float]:
+        drawn = weights[resample]
         ranking = rank(np.repeat(scores[labels], drawn[labels]), np.repeat(scores[~labels], drawn[~labels]))
-        values, _ = all_values(ranking, weighted_counts(pixels, drawn), protocol)
-        row[:] = [np.nan if (value := values[key]) is None else value for key in KEYS]
-    return found
+        found, _ = all_values(ranking, weighted_counts(pixels, drawn, pixels.extents[resample]), protocol)
+        return [np.nan if (value := found[key]) is None else value for key in KEYS]
+
+    return np.array(in_threads(values, range(len(weights)), threads))
 
 
 def intervals(found: Float64Array) -> dict[str, Interval]:
@@ -109,11 +111,13 @@ def intervals(found: Float64Array) -> dict[str, Interval]:
     return {key: (float(low), float(high)) for key, (low, high) in ends.items()}
 
 
-def with_intervals(results: Results, images: Mapping[str, Sequence[Image]], resamples: int, seed: int) -> Results:
+def with_intervals(
+    results: Results, images: Mapping[str, Sequence[Image]], resamples: int, seed: int, threads: int
+) -> Results:
     """The results with the intervals of every class and of the mean."""
     classes, warnings, summed = [], list(results.warnings), np.zeros((resamples, len(KEYS)))
     for result in results.classes:
-        found = _resample_class(result.name, images[result.name], results.protocol, resamples, seed)
+        found = _resample_class(result.name, images[result.name], results.protocol, resamples, seed, threads)
         skipped = {key: int(count) for key, count in zip(KEYS, np.isnan(found).sum(0), strict=True) if count}
         classes.append(replace(result, intervals=intervals(found), skipped_resamples=skipped))
         warnings += _skip_warning(result, skipped, resamples)
@@ -132,9 +136,12 @@ def with_intervals(results: Results, images: Mapping[str, Sequence[Image]], resa
     )
 
 
-def _resample_class(name: str, images: Sequence[Image], protocol: Protocol, resamples: int, seed: int) -> Float64Array:
-    ordered = sorted(images, key=lambda image: image.digest)
-    return resample_values(ordered, resample_weights(len(ordered), resamples, seed, name), protocol)
+def _resample_class(
+    name: str, images: Sequence[Image], protocol: Protocol, resamples: int, seed: int, threads: int
+) -> Float64Array:
+    digests = in_threads(lambda image: image.digest, images, threads)
+    ordered = [images[index] for index in sorted(range(len(images)), key=digests.__getitem__)]
+    return resample_values(ordered, resample_weights(len(ordered), resamples, seed, name), protocol, threads)
 
 
 def _skip_warning(result: ClassResult, skipped: dict[str, int], resamples: int) -> list[str]:

@@ -43,7 +43,7 @@ def check_maps(maps: ArrayLike) -> list[FloatArray]:
             raise MetricError(f"maps must be float16, float32 or float64, but map {index} is {image.dtype}: convert it")
         if image.ndim != 2 or image.size == 0:
             raise MetricError(f"maps must be (N, H, W) or a sequence of (H, W), but map {index} is {image.shape}")
-    _refuse("maps must be finite, but NaN or infinity is in map", (not np.isfinite(image).all() for image in images))
+    _refuse("maps must be finite, but NaN or infinity is in map", (not _finite(image) for image in images))
     return images
 
 
@@ -60,7 +60,7 @@ def check_masks(masks: ArrayLike, maps: Sequence[FloatArray]) -> list[BoolArray]
         if mask.shape != scores.shape:
             raise MetricError(f"mask {index} is {mask.shape} but its map is {scores.shape}: resize one to the other")
     _refuse("masks must be bool or 0 and 1 (for 0/255 use mask > 127), other values are in mask", map(_odd, images))
-    return [mask.astype(np.bool_, copy=False) for mask in images]
+    return [_as_bool(mask) for mask in images]
 
 
 def check_labels(labels: ArrayLike, count: int, name: str = "labels") -> BoolArray:
@@ -92,11 +92,11 @@ def check_scores(scores: ArrayLike, count: int | None = None) -> FloatArray:
     return array
 
 
-def check_consistent(labels: BoolArray, masks: Sequence[BoolArray]) -> None:
-    """Refuse images that are normal by their label but have defect pixels in their mask."""
+def check_consistent(labels: BoolArray, marked: Sequence[bool]) -> None:
+    """Refuse images that are normal by their label but whose mask marks defect pixels."""
     _refuse(
         "an image labelled normal must have an empty mask, but defect pixels are in mask",
-        (not label and bool(mask.any()) for label, mask in zip(labels, masks, strict=True)),
+        (not label and any_defect for label, any_defect in zip(labels, marked, strict=True)),
     )
 
 
@@ -121,9 +121,26 @@ def _images(values: ArrayLike, name: str) -> list[Any]:
     return images
 
 
+def _finite(image: npt.NDArray[Any]) -> bool:
+    """Whether all values are: NaN passes through minima and maxima, and infinities are one of them."""
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(image.min()) and np.isfinite(image.max()))
+
+
+def _as_bool(mask: npt.NDArray[Any]) -> BoolArray:
+    """A mask of 0 and 1 as bool, if possible without a copy: bytes are read anew, an empty mask takes no room."""
+    if mask.dtype == np.bool_:
+        return mask
+    if mask.itemsize == 1:
+        return mask.view(np.bool_)
+    return mask.astype(np.bool_) if mask.any() else np.broadcast_to(np.bool_(False), mask.shape)
+
+
 def _odd(array: npt.NDArray[Any]) -> bool:
     if array.dtype == np.bool_:
         return False
+    if array.dtype == np.uint8:
+        return array.size > 0 and bool(array.max() > 1)
     return array.dtype.kind not in "iuf" or not bool(((array == 0) | (array == 1)).all())
 
 

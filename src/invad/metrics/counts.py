@@ -2,28 +2,34 @@
 
 A metric that ranks pixels needs, for each distinct score of a *defect* pixel, how many defect and how many normal
 pixels reach it; between two such scores only the false positives grow. Defect pixels are few (1 to 3 %), so they are
-sorted and the many normal ones are only counted. Counts are integers and floating-point sums run in an order
-given by the scores, so the result does not depend on the order of the images, to the bit.
+sorted and the many normal ones are only counted (`invad.metrics.counting`), at the fixed thresholds in the same pass.
+Counts are integers and floating-point sums run in an order given by the scores, so the result does not depend on the
+order of the images or the number of threads, to the bit.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from invad.metrics.checks import ArrayLike, BoolArray, FloatArray, UndefinedMetricError, check_maps, check_masks
-from invad.metrics.kernels import Float64Array, IntArray, count_from
+from invad.metrics.counting import choose_threads, count_in_threads, in_threads, make_table
+from invad.metrics.cuts import fixed_cuts
+from invad.metrics.keys import Float64Array, IntArray, keys_from, to_keys, to_scores
+from invad.metrics.pixels import ImagePixels, split_pixels
 
 Number = TypeVar("Number", np.int64, np.float64)
+Count = Callable[[Any], IntArray]
+"""Ascending, distinct keys (K,) -> normal pixels in each slot (2 K + 1,), as `invad.metrics.counting` has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ranking:
     """At each distinct score of a positive, from the highest: how many positives and negatives reach it."""
 
+    scores: FloatArray  # (J,) descending
     positives_from: IntArray  # (J,) with a score >= this one
     negatives_from: IntArray  # (J,) with a score >= this one
     negatives_above: IntArray  # (J,) with a score > this one
@@ -34,60 +40,36 @@ class Ranking:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ImagePixels:
-    """The scores of one image's pixels, parted by its mask; float32, or float64 if the map is."""
+class Reached:
+    """How many pixels reach each of K ascending cuts, and the shares of their regions that the defect pixels are."""
 
-    normal: FloatArray  # (n,)
-    defect: FloatArray  # (d,)
-    sizes: IntArray  # (d,) pixels in the region of each defect pixel
-    regions: int
-    lowest: float
-    highest: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DefectPixels:
-    """The defect pixels of a class, ascending by score, then by the size of their region."""
-
-    scores: Float64Array  # (d,)
-    shares: Float64Array  # (d,) 1 / size of the pixel's region
-    image: npt.NDArray[np.intp]  # (d,) index of the pixel's image
-    first: npt.NDArray[np.intp]  # (J,) index of the first pixel of each distinct score
-
-    @property
-    def cuts(self) -> Float64Array:
-        """The distinct scores, ascending, (J,)."""
-        return self.scores[self.first]
+    cuts: FloatArray  # (K,)
+    defects: IntArray  # (K,)
+    shares: Float64Array  # (K,)
+    normals: IntArray  # (K,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelCounts:
     """All that the pixel and region metrics of a class are computed from."""
 
-    pixels: DefectPixels
-    defects_from: IntArray  # (d + 1,) defect pixels from the k-th on
-    shares_from: Float64Array  # (d + 1,) their shares, summed
-    normals_from: IntArray  # (J,) normal pixels with a score >= the distinct defect score
-    normals_above: IntArray  # (J,) with a score > it
-    count_normals: Callable[[Float64Array], IntArray]
-    """Ascending, distinct cuts (K,) -> normal pixels with a score >= each (K,)."""
+    distinct: Reached  # at each distinct score of a defect pixel
+    above: IntArray  # (J,) normal pixels above it
+    fixed: Reached  # at each cut that a metric at fixed thresholds may ask for
+    defects: int
     normals: int
     regions: int
     lowest: float
     highest: float
 
     @property
-    def defects(self) -> int:
-        """Number of defect pixels."""
-        return int(self.defects_from[0])
-
-    @property
     def ranking(self) -> Ranking:
         """The counts at each distinct defect score, from the highest."""
         return Ranking(
-            positives_from=self.defects_from[self.pixels.first][::-1],
-            negatives_from=self.normals_from[::-1],
-            negatives_above=self.normals_above[::-1],
+            scores=self.distinct.cuts[::-1],
+            positives_from=self.distinct.defects[::-1],
+            negatives_from=self.distinct.normals[::-1],
+            negatives_above=self.above[::-1],
             positives=self.defects,
             negatives=self.normals,
             constant=self.lowest == self.highest,
@@ -96,14 +78,12 @@ class PixelCounts:
     @property
     def overlaps(self) -> Float64Array:
         """Per-region overlap at each distinct defect score, from the highest, in [0, 1], (J,)."""
-        return self.shares_from[self.pixels.first][::-1] / self.regions
+        return self.distinct.shares[::-1] / self.regions
 
     def at(self, cuts: Float64Array) -> tuple[IntArray, IntArray, Float64Array]:
-        """Defect pixels and normal pixels with a score >= each ascending cut, and the regions' overlap; each (K,)."""
-        reach = np.searchsorted(self.pixels.scores, cuts)
-        distinct, place = np.unique(cuts, return_inverse=True)
-        normals = self.count_normals(distinct)[place]
-        return self.defects_from[reach], normals, self.shares_from[reach] / self.regions
+        """Defect pixels and normal pixels with a score >= each of some fixed cuts, and the regions' overlap; (K,)."""
+        place = np.searchsorted(self.fixed.cuts, cuts)
+        return self.fixed.defects[place], self.fixed.normals[place], self.fixed.shares[place] / self.regions
 
 
 def rank(positives: FloatArray, negatives: FloatArray) -> Ranking:
@@ -112,6 +92,7 @@ def rank(positives: FloatArray, negatives: FloatArray) -> Ranking:
     ordered = np.sort(negatives.astype(np.float64))
     both = np.concatenate((distinct, ordered))
     return Ranking(
+        scores=distinct[::-1],
         positives_from=np.cumsum(at[::-1]).astype(np.int64),
         negatives_from=(len(ordered) - np.searchsorted(ordered, distinct, "left")[::-1]).astype(np.int64),
         negatives_above=(len(ordered) - np.searchsorted(ordered, distinct, "right")[::-1]).astype(np.int64),
@@ -121,69 +102,134 @@ def rank(positives: FloatArray, negatives: FloatArray) -> Ranking:
     )
 
 
-def split_pixels(scores: FloatArray, mask: BoolArray) -> ImagePixels:
-    """One image's pixels, copied out of its map (H, W) and parted by its mask (H, W)."""
-    scores = scores.astype(np.float32 if scores.itemsize <= 4 else np.float64)  # numba knows no float16
-    lowest, highest = float(scores.min()), float(scores.max())
-    if not mask.any():
-        none = np.zeros(0, np.int64)
-        return ImagePixels(
-            normal=scores.ravel(), defect=scores[:0, 0], sizes=none, regions=0, lowest=lowest, highest=highest
-        )
-    regions, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
-    sizes = np.bincount(labels.ravel()).astype(np.int64)
-    return ImagePixels(
-        normal=scores[~mask],
-        defect=scores[mask],
-        sizes=sizes[labels[mask]],
-        regions=regions - 1,
-        lowest=lowest,
-        highest=highest,
-    )
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cuts:
+    """Where a class's normal pixels are to be counted: at the distinct defect scores and at fixed cuts, in one row."""
+
+    keys: Any  # (K,) ascending and distinct
+    new: BoolArray  # (d,) whether a defect pixel's score is not that of the one before
+    own: BoolArray  # (K,) whether a key is a defect pixel's
+    raw: Float64Array  # (F,) the fixed cuts
+    at: npt.NDArray[np.intp]  # (F,) their places among the keys
+    reach: npt.NDArray[np.intp]  # (F,) defect pixels below each
 
 
-def pool_defects(images: Sequence[ImagePixels]) -> DefectPixels:
-    """The defect pixels of all images, sorted; cost O(d log d)."""
-    scores = np.concatenate([image.defect.astype(np.float64) for image in images])
+def merge_cuts(keys: Any, raw: Float64Array) -> Cuts:
+    """The scores of defect pixels, as keys (d,), and fixed cuts (F,), both ascending, in one row."""
+    new = np.ones(len(keys), np.bool_)
+    new[1:] = keys[1:] != keys[:-1]
+    distinct, fixed = keys[new], keys_from(raw, f"f{keys.itemsize}")
+    place = np.searchsorted(distinct, fixed)
+    found = place < len(distinct)
+    found[found] = distinct[place[found]] == fixed[found]
+    others = np.unique(fixed[~found])
+    before = np.searchsorted(distinct, others)
+    both = np.insert(distinct, before, others)
+    own = np.ones(len(both), np.bool_)
+    own[before + np.arange(len(others))] = False
+    at, reach = np.searchsorted(both, fixed), np.searchsorted(keys, fixed)
+    return Cuts(keys=both, new=new, own=own, raw=raw, at=at, reach=reach)
+
+
+def widest(images: Sequence[ImagePixels]) -> npt.DTypeLike:
+    """The float that holds all scores: float32, or float64 if any map is."""
+    return max((image.defect.dtype for image in images), key=lambda kind: kind.itemsize)
+
+
+def sort_defects(images: Sequence[ImagePixels], threads: int) -> tuple[Any, npt.NDArray[np.uint32]]:
+    """Keys and sizes of the regions of all defect pixels, ascending by both, (d,); cost O(d log d)."""
+    keys = to_keys(np.concatenate([image.defect for image in images], dtype=widest(images)))
     sizes = np.concatenate([image.sizes for image in images])
-    source = np.repeat(np.arange(len(images)), [len(image.defect) for image in images])
-    order = np.lexsort((sizes, scores))
-    scores = scores[order]
-    new = np.ones(len(scores), np.bool_)
-    new[1:] = scores[1:] != scores[:-1]
-    return DefectPixels(scores=scores, shares=1.0 / sizes[order], image=source[order], first=np.flatnonzero(new))
+    if keys.itemsize == 8:
+        order = np.lexsort((sizes, keys))
+        return keys[order], sizes[order]
+    packed = keys.astype(np.uint64)
+    packed <<= np.uint64(32)
+    packed |= sizes
+    in_threads(np.ndarray.sort, np.array_split(packed, threads), threads)
+    packed.sort(kind="stable")  # Timsort: merges the parts that are in order already
+    return (packed >> np.uint64(32)).astype(np.uint32), packed.astype(np.uint32)
 
 
-def suffix_sums(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+def suffix_sums(values: Any, kind: type[Number]) -> npt.NDArray[Number]:
     """Sum of the values from the k-th on, one after the other; (n,) -> (n + 1,)."""
-    sums = np.zeros(len(values) + 1, values.dtype)
+    sums = np.zeros(len(values) + 1, kind)
     np.cumsum(values[::-1], out=sums[:-1][::-1])
     return sums
 
 
-def pool(images: Sequence[ImagePixels]) -> PixelCounts:
-    """The counts of a class; cost two passes over the normal pixels and a sort of the defect pixels."""
-    pixels = pool_defects(images)
-    parts = [image.normal for image in images]
-    normals_from, normals_above = count_from(parts, pixels.cuts)
+def pool(images: Sequence[ImagePixels], threads: int) -> PixelCounts:
+    """The counts of a class; cost one pass over the normal pixels and a sort of the defect pixels."""
+    sources = [image.source for image in images]
+    return pool_with(images, lambda keys: count_in_threads(make_table(keys), sources, threads), threads)
+
+
+def pool_with(images: Sequence[ImagePixels], count: Count, threads: int) -> PixelCounts:
+    """The counts of a class whose normal pixels somebody else counts."""
+    keys, sizes = sort_defects(images, threads)
+    extent = min(image.lowest for image in images), max(image.highest for image in images)
+    cuts = merge_cuts(keys, fixed_cuts(*extent))
+    del keys
+    normals = reach_normals(cuts, count(cuts.keys))
+    ones = np.broadcast_to(np.int64(1), sizes.shape)
+    regions = sum(image.regions for image in images)
+    return join_counts(cuts, ones, 1.0 / sizes, normals, regions=regions, extent=extent, threads=threads)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Normals:
+    """How many normal pixels reach the cuts."""
+
+    distinct: IntArray  # (J,) with a score >= each distinct defect score
+    above: IntArray  # (J,) with a score above it
+    fixed: IntArray  # (F,) with a score >= each fixed cut
+    total: int
+
+
+def reach_normals(cuts: Cuts, slots: Any) -> Normals:
+    """Sum up the normal pixels in each slot, (2 K + 1,)."""
+    sums = suffix_sums(slots, np.int64)
+    at, above = sums[1:-1:2], sums[2::2]
+    return Normals(distinct=at[cuts.own], above=above[cuts.own], fixed=at[cuts.at], total=int(sums[0]))
+
+
+def join_counts(
+    cuts: Cuts,
+    weights: IntArray,
+    shares: Float64Array,
+    normals: Normals,
+    *,
+    regions: int,
+    extent: tuple[float, float],
+    threads: int = 1,
+) -> PixelCounts:
+    """The counts from how often each defect pixel is there, (d,), its share of its region, and the normal ones."""
+    sums = in_threads(lambda values: reach_defects(cuts, values), [weights, shares], threads)
+    (defects, defects_fixed), (overlaps, overlaps_fixed) = sums
+    scores = to_scores(cuts.keys[cuts.own])
     return PixelCounts(
-        pixels=pixels,
-        defects_from=suffix_sums(np.ones(len(pixels.scores), np.int64)),
-        shares_from=suffix_sums(pixels.shares),
-        normals_from=normals_from,
-        normals_above=normals_above,
-        count_normals=lambda cuts: count_from(parts, cuts)[0],
-        normals=sum(map(len, parts)),
-        regions=sum(image.regions for image in images),
-        lowest=min(image.lowest for image in images),
-        highest=max(image.highest for image in images),
+        distinct=Reached(cuts=scores, defects=defects, shares=overlaps, normals=normals.distinct),
+        above=normals.above,
+        fixed=Reached(cuts=cuts.raw, defects=defects_fixed, shares=overlaps_fixed, normals=normals.fixed),
+        defects=int(weights.sum()),
+        normals=normals.total,
+        regions=regions,
+        lowest=extent[0],
+        highest=extent[1],
     )
+
+
+def reach_defects(cuts: Cuts, values: npt.NDArray[Any]) -> tuple[Any, Any]:
+    """Sum of the values (d,) of the defect pixels, from each distinct score on, (J,), and each fixed cut, (F,)."""
+    sums = suffix_sums(values, values.dtype.type)
+    return sums[:-1][cuts.new], sums[cuts.reach]
 
 
 def count_pixels(maps: ArrayLike, masks: ArrayLike) -> PixelCounts:
     """The counts of checked maps and masks; raises MetricError as `check_maps` and `check_masks` do."""
-    checked = check_maps(maps)
-    return pool([split_pixels(*pair) for pair in zip(checked, check_masks(masks, checked), strict=True)])
+    checked, threads = check_maps(maps), choose_threads(None)
+    pairs = list(zip(checked, check_masks(masks, checked), strict=True))
+    return pool(in_threads(lambda pair: split_pixels(*pair), pairs, threads), threads)
 
 
 def check_pixels(counts: PixelCounts) -> PixelCounts:

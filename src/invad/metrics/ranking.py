@@ -23,8 +23,8 @@ def auroc(ranking: Ranking) -> float:
 def average_precision(ranking: Ranking) -> float:
     """Sum over the thresholds of precision times the step in recall, in [0, 1]."""
     at = np.diff(ranking.positives_from, prepend=0)
-    predicted = np.maximum(ranking.positives_from + ranking.negatives_from, 1)
-    return min(1.0, float(np.sum(at / ranking.positives * (ranking.positives_from / predicted))))
+    precision = ranking.positives_from / np.maximum(ranking.positives_from + ranking.negatives_from, 1)
+    return min(1.0, float(np.sum(at * precision)) / ranking.positives)
 
 
 def f1max(ranking: Ranking) -> float:

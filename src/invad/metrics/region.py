@@ -7,14 +7,13 @@ the region's pixels that reach it, and FPR the share of all normal pixels that d
 import numpy as np
 
 from invad.metrics.checks import ArrayLike, UndefinedMetricError, check_protocol
-from invad.metrics.counts import PixelCounts, check_pixels, count_pixels
-from invad.metrics.kernels import Float64Array
+from invad.metrics.counts import PixelCounts, Ranking, check_pixels, count_pixels
+from invad.metrics.cuts import PAPER_STEPS, paper_cuts
+from invad.metrics.keys import Float64Array
 from invad.metrics.results import Protocol
 
 FPR_LIMIT = 0.3
 """The false positive rate up to which the curve counts."""
-PAPER_STEPS = 100
-"""Thresholds of the protocol `paper`."""
 
 
 def _area(x: Float64Array, y: Float64Array) -> float:
@@ -28,22 +27,33 @@ def aupro_exactly(counts: PixelCounts) -> float:
     Between two distinct defect scores only the FPR moves, so the curve runs level to the normal pixels above the next
     defect score, then straight to the point with the pixels at this score: diagonally if normal pixels share it.
     """
-    ranking, reached = counts.ranking, np.minimum(counts.overlaps, 1.0)  # (J,)
-    false_alarms = np.column_stack((ranking.negatives_above, ranking.negatives_from)).ravel()  # (2 J,)
-    overlap = np.column_stack((np.append(0.0, reached[:-1]), reached)).ravel()  # (2 J,)
-    x = np.concatenate(([0], false_alarms, [counts.normals])) / counts.normals
-    y = np.concatenate(([0.0], overlap, [1.0]))
-    inside = int(np.searchsorted(x, FPR_LIMIT, "right"))  # never all: the last x is 1
-    x0, x1, y0, y1 = x[inside - 1], x[inside], y[inside - 1], y[inside]
-    end = y0 + (y1 - y0) * (FPR_LIMIT - x0) / (x1 - x0)
-    return min(1.0, _area(np.append(x[:inside], FPR_LIMIT), np.append(y[:inside], end)) / FPR_LIMIT)
+    ranking = counts.ranking
+    inside = int(np.searchsorted(ranking.negatives_from, FPR_LIMIT * counts.normals, "right"))
+    before = np.zeros(len(counts.above) + 1)  # the overlap that each point starts from
+    np.minimum(counts.overlaps, 1.0, out=before[1:])
+    starts = np.append(0, ranking.negatives_from[:inside])  # (inside + 1,) its false alarms
+    area = float(np.sum((ranking.negatives_above[:inside] - starts[:-1]) * before[:inside]))
+    diagonal = ranking.negatives_from[:inside] - ranking.negatives_above[:inside]
+    area += float(np.sum(diagonal * (before[:inside] + before[1 : inside + 1]))) / 2
+    area += _last_step(ranking, before, int(starts[-1]), inside, FPR_LIMIT * counts.normals)
+    return min(1.0, area / (FPR_LIMIT * counts.normals))
+
+
+def _last_step(ranking: Ranking, overlap: Float64Array, start: int, inside: int, limit: float) -> float:
+    """Area from the last point inside to the limit, level and then diagonal, in false alarms times overlap."""
+    level = overlap[inside]
+    if inside == len(ranking.negatives_from) or ranking.negatives_above[inside] >= limit:
+        return float((limit - start) * level)
+    above, end = ranking.negatives_above[inside], ranking.negatives_from[inside]
+    reached = level + (overlap[inside + 1] - level) * (limit - above) / (end - above)
+    return float((above - start) * level + (limit - above) * (level + reached) / 2)
 
 
 def aupro_evenly(counts: PixelCounts) -> float:
     """AU-PRO at 100 evenly spaced thresholds, the FPR rescaled to its own range, in [0, 1]: the protocol `paper`."""
-    steps = np.arange(PAPER_STEPS)
-    thresholds = counts.lowest + steps * (counts.highest - counts.lowest) / PAPER_STEPS
-    _, false_alarms, overlap = counts.at(np.nextafter(thresholds, np.inf))  # scores > t
+    if not np.isfinite(counts.highest - counts.lowest):
+        raise UndefinedMetricError("the scores' range is too large for evenly spaced thresholds")
+    _, false_alarms, overlap = counts.at(paper_cuts(counts.lowest, counts.highest))
     fpr = false_alarms / counts.normals
     inside = fpr < FPR_LIMIT
     if inside.sum() < 2:

@@ -42,7 +42,34 @@ MEANS: dict[str, tuple[str, ...]] = {
 }
 """Key of a mean -> the keys that it is the mean of."""
 
+SAMPLE_TITLES = {"auroc_sample": "S-AU-ROC", "ap_sample": "S-AP", "f1max_sample": "S-F1max"}
+"""Key -> published name of the metrics over samples."""
+
 Interval = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleResult:
+    """The metrics of samples: one object seen in several views, as anomalous as its most anomalous view."""
+
+    samples: int
+    anomalous: int
+    values: dict[str, float | None]
+    """The three keys of `SAMPLE_TITLES`, each in [0, 1] or None."""
+    reason: str | None = None
+    """Why the values are None."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DefectResult:
+    """How well the images of one type of defect are told from the good ones."""
+
+    defect: str
+    images: int
+    auroc_image: float | None
+    """AUROC of these images against all good ones, in [0, 1]; None without good images, or if all scores are one."""
+    recall: float | None = None
+    """Share of these images with a score at or above the threshold, in [0, 1]; None without a threshold."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +89,10 @@ class ClassResult:
     """Key -> 95 % interval; None without bootstrap. A key that no resample defines is missing."""
     skipped_resamples: dict[str, int] | None = None
     """Key -> resamples in which it is undefined, left out of its interval; only the keys with any."""
+    samples: SampleResult | None = None
+    """The metrics of samples; None where the images name none."""
+    defects: tuple[DefectResult, ...] = ()
+    """The types of defect in alphabetical order; none where the images name none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,3 +111,7 @@ class Results:
     """Bootstrap resamples that the intervals come from."""
     seed: int | None = None
     """Seed of the bootstrap; None without one."""
+    sample_mean: dict[str, float | None] | None = None
+    """The metrics of samples, the mean over the classes that define them; None where no class has any."""
+    threshold: float | None = None
+    """The image score that the recall of each type of defect goes by; None: no recall."""

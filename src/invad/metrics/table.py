@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from invad.errors import MetricError
 from invad.metrics.checks import check_protocol
-from invad.metrics.results import KEYS, TITLES, ClassResult, Interval, Results
+from invad.metrics.results import (
+    KEYS,
+    SAMPLE_TITLES,
+    TITLES,
+    ClassResult,
+    DefectResult,
+    Interval,
+    Results,
+    SampleResult,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,6 +35,8 @@ MEAN = "mean"
 
 def to_markdown(results: Results, *, intervals: bool = False) -> str:
     """The results as a Markdown table: a row per class, then the mean; reasons for missing values as footnotes.
+
+    Tables of the samples and of the types of defect follow where the results have them.
 
     Args:
         intervals: add the 95 % intervals, as `99.60 [98.9, 100.0]`, where the results have them.
@@ -45,6 +56,7 @@ def to_markdown(results: Results, *, intervals: bool = False) -> str:
     lines += [_line([":---", *["---:"] * len(KEYS)]), *map(_line, rows)]
     if notes:
         lines += ["", *(f"- {note}" for note in notes)]
+    lines += [*_sample_lines(results), *_defect_lines(results)]
     return "\n".join(lines) + "\n"
 
 
@@ -121,16 +133,53 @@ def from_json(text: str) -> Results:
 
 def _results(found: dict[str, Any]) -> Results:
     fields = {key: value for key, value in found.items() if key not in ("format", "version")}
-    classes = [{**one, "intervals": _intervals(one["intervals"])} for one in fields["classes"]]
     fields["protocol"] = check_protocol(fields["protocol"])
-    fields["classes"] = tuple(ClassResult(**one) for one in classes)
+    fields["classes"] = tuple(map(_class_result, fields["classes"]))
     fields["warnings"] = tuple(fields["warnings"])
     fields["intervals"] = _intervals(fields["intervals"])
     return Results(**fields)
 
 
+def _class_result(found: dict[str, Any]) -> ClassResult:
+    samples, defects = found["samples"], found["defects"]
+    changed = {
+        "intervals": _intervals(found["intervals"]),
+        "samples": None if samples is None else SampleResult(**samples),
+        "defects": tuple(DefectResult(**one) for one in defects),
+    }
+    return ClassResult(**{**found, **changed})
+
+
 def _intervals(found: dict[str, list[float]] | None) -> dict[str, Interval] | None:
     return None if found is None else {key: (low, high) for key, (low, high) in found.items()}
+
+
+def _sample_lines(results: Results) -> list[str]:
+    """A table of the metrics of samples, if there are any."""
+    if results.sample_mean is None:
+        return []
+    lines = ["", _line(["class", "samples", "anomalous", *SAMPLE_TITLES.values()]), "| :--- " + "| ---: " * 5 + "|"]
+    for one in results.classes:
+        if found := one.samples:
+            cells = [_cell(found.values[key], None) for key in SAMPLE_TITLES]
+            lines.append(_line([one.name, str(found.samples), str(found.anomalous), *cells]))
+    return [*lines, _line([MEAN, "", "", *(_cell(results.sample_mean[key], None) for key in SAMPLE_TITLES)])]
+
+
+def _defect_lines(results: Results) -> list[str]:
+    """A table of the types of defect, if the images name any."""
+    recall = [] if results.threshold is None else [f"recall from {results.threshold:g}"]
+    head = ["class", "defect", "images", "AU-ROC_I", *recall]
+    rows = [(one.name, found) for one in results.classes for found in one.defects]
+    if not rows:
+        return []
+    line = "| :--- | :--- " + "| ---: " * (len(head) - 2) + "|"
+    return ["", _line(head), line, *(_defect_line(*row, recall) for row in rows)]
+
+
+def _defect_line(name: str, found: DefectResult, recall: list[str]) -> str:
+    cells = [_cell(found.auroc_image, None), *(_cell(found.recall, None) for _ in recall)]
+    return _line([name, found.defect, str(found.images), *cells])
 
 
 def _rows(results: Results, intervals: bool) -> tuple[list[list[str]], list[str]]:

@@ -1,22 +1,15 @@
-"""Metrics at fixed thresholds of the normalised scores, and the raw scores that such thresholds stand for.
-
-Scores are normalised as (s - min) / (max - min) in float32 and compared in float64. No step falls while s rises, so
-`normalised > t` holds exactly from some raw score on: it is found by bisection, and no map is rewritten.
-"""
+"""Metrics at fixed thresholds of the normalised scores, which `invad.metrics.cuts` turns into raw scores."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from invad.metrics.checks import ArrayLike, UndefinedMetricError, check_protocol
+from invad.metrics.checks import ArrayLike, check_protocol
 from invad.metrics.counts import PixelCounts, check_pixels, count_pixels
-from invad.metrics.kernels import Float64Array, IntArray
+from invad.metrics.cuts import EVENLY, RANGE, raw_cuts
+from invad.metrics.keys import Float64Array, IntArray
 from invad.metrics.results import Protocol
 
-RANGE = np.array([0.2 + 0.1 * step for step in range(7)])
-"""Thresholds of the range metrics."""
-EVENLY = np.array([0.05 * step for step in range(21)])
-"""Thresholds that the protocol `paper` looks for its maxima at."""
 PAPER_EPSILON = 1e-8
 """Added to precision + recall by the protocol `paper`."""
 
@@ -46,43 +39,6 @@ class Confusion:
             return exact
         precision: Float64Array = self.hits / np.maximum(self.hits + self.false_alarms, 1)
         return 2 * precision * self.recall / (precision + self.recall + PAPER_EPSILON)
-
-
-def _ordinals(scores: Float64Array) -> IntArray:
-    """Integers in the order of the floats, neighbours one apart; its own inverse on the bit patterns."""
-    bits = scores.view(np.int64)
-    return bits ^ ((bits >> 63) & np.int64(0x7FFF_FFFF_FFFF_FFFF))
-
-
-def _scores(ordinals: IntArray) -> Float64Array:
-    return (ordinals ^ ((ordinals >> 63) & np.int64(0x7FFF_FFFF_FFFF_FFFF))).view(np.float64)
-
-
-def normalise(scores: Float64Array, lowest: float, highest: float) -> Float64Array:
-    """(s - lowest) / (highest - lowest), computed in float32, as float64."""
-    low, high = np.float32(lowest), np.float32(highest)
-    return ((scores.astype(np.float32) - low) / (high - low)).astype(np.float64)
-
-
-def raw_cuts(thresholds: Float64Array, lowest: float, highest: float) -> Float64Array:
-    """The smallest scores whose normalised value is above each threshold, (K,); above `highest` where there is none.
-
-    Raises:
-        UndefinedMetricError: float32 cannot hold the range of the scores.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        span = np.float32(highest) - np.float32(lowest)
-    if not np.isfinite(span) or span == 0:
-        raise UndefinedMetricError("the scores cannot be normalised: float32 does not hold their range")
-    ends = _ordinals(np.array([lowest, highest]))
-    below = np.full(len(thresholds), ends[0])  # never above the threshold, as all thresholds are >= 0
-    reach = np.full(len(thresholds), ends[1] + 1)
-    for _ in range(64):
-        middle = (below >> 1) + (reach >> 1) + (below & reach & 1)
-        above = normalise(_scores(middle), lowest, highest) > thresholds
-        reach = np.where(above, middle, reach)
-        below = np.where(above, below, middle)
-    return _scores(reach)
 
 
 def confusion(counts: PixelCounts, thresholds: Float64Array) -> Confusion:

@@ -1,0 +1,282 @@
+"""Time, memory and answers of `invad.metrics` beside scikit-learn, anomalib and adeval: docs/metrics-speed.md's tables.
+
+    python benchmarks/metrics.py                            all that are installed, at 83 and 500 images
+    python benchmarks/metrics.py --images 2000 --only invad
+    python benchmarks/metrics.py --spool 20000              memory of an evaluator whose maps lie on disk
+
+Each row is a process of its own, with one thread unless it says otherwise. Maps are 256 x 256 float32, half of the
+images defective. Time is the median of the repeats after a first call on a small set, so that imports and compilation
+are not in it; memory is the peak above the inputs. Other programs that run meanwhile slow all rows down, those with
+more threads the most; ratios are therefore of processor time.
+"""
+
+import argparse
+import gc
+import importlib.util
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
+Answers = dict[str, float]
+SEVEN = ("auroc_image", "ap_image", "f1max_image", "aupro", "auroc_pixel", "ap_pixel", "f1max_pixel")
+ELEVEN = (*SEVEN, "f1_range", "acc_range", "iou_range", "iou_max")
+NEEDS = {"invad": "invad", "invad-2": "invad", "scikit-learn": "sklearn", "anomalib": "anomalib", "adeval": "adeval"}
+
+
+def main() -> None:
+    options = parse()
+    if options.one:
+        print(json.dumps(measure(options.one, options.images[0], options.repeats)))
+    elif options.spool:
+        print_growth(options.spool)
+    else:
+        say_where()
+        for images in options.images:
+            print_table(images, options.only, options.repeats)
+        print_first_call()
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="+", default=[83, 500])
+    parser.add_argument("--only", nargs="+", choices=NEEDS, default=list(NEEDS))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--spool", type=int, help="measure memory with so many maps on disk, and nothing else")
+    parser.add_argument("--one", choices=NEEDS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def make(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Smooth maps with skewed scores, masks of discs in every other image, labels."""
+    generator = np.random.default_rng(seed)
+    maps, masks = np.empty((images, 256, 256), np.float32), np.zeros((images, 256, 256), np.uint8)
+    for index, (scores, mask) in enumerate(zip(maps, masks)):
+        logits = cv2.GaussianBlur(generator.standard_normal((256, 256), dtype=np.float32), (0, 0), 4)
+        logits /= logits.std()
+        if index % 2:
+            while mask.mean() < 0.021:
+                x, y, radius = (int(value) for value in generator.integers((0, 0, 4), (256, 256, 20)))
+                cv2.circle(mask, (x, y), radius, 1, -1)
+            logits += 2 * cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 4)
+        scores[:] = 1 / (1 + np.exp(3 - logits))
+    return maps, masks, masks.any((1, 2))
+
+
+def invad(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray, threads: int = 1) -> Answers:
+    from invad.metrics import evaluate_class
+
+    values = evaluate_class(maps, masks, labels, threads=threads).values
+    return {key: value for key in ELEVEN if (value := values[key]) is not None}
+
+
+def invad_2(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers:
+    return invad(maps, masks, labels, threads=2)
+
+
+def scikit_learn(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers:
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+    answers = {}
+    for level, truth, scores in (("image", labels, maps.max((1, 2))), ("pixel", masks.ravel(), maps.ravel())):
+        precision, recall, _ = precision_recall_curve(truth, scores)
+        answers[f"auroc_{level}"] = roc_auc_score(truth, scores)
+        answers[f"ap_{level}"] = average_precision_score(truth, scores)
+        answers[f"f1max_{level}"] = np.max(2 * precision * recall / np.maximum(precision + recall, 1e-300))
+    return answers
+
+
+def anomalib(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers:
+    from types import SimpleNamespace
+
+    import torch
+    from anomalib.metrics import AUPR, AUPRO, AUROC, F1Max
+
+    fields = {"image": ["score", "label"], "pixel": ["map", "mask"]}
+    kinds = {"auroc": AUROC, "ap": AUPR, "f1max": F1Max}
+    metrics = {f"{name}_{level}": kind(fields=fields[level]) for level in fields for name, kind in kinds.items()}
+    metrics["aupro"] = AUPRO(fields=fields["pixel"])
+    for first in range(0, len(maps), 32):
+        part = slice(first, first + 32)
+        scores, mask = torch.from_numpy(maps[part]), torch.from_numpy(masks[part]).int()
+        label = torch.from_numpy(labels[part]).int()
+        batch = SimpleNamespace(score=scores.amax((1, 2)), label=label, map=scores, mask=mask)
+        for metric in metrics.values():
+            metric.update(batch)
+    return {name: float(metric.compute()) for name, metric in metrics.items()}
+
+
+def adeval(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers:
+    if not hasattr(np, "trapz"):
+        np.trapz = np.trapezoid  # adeval 1.1 calls it; NumPy 2.4 has it no more
+    import adeval
+
+    image = adeval.auroc_and_aupr(maps.max((1, 2)), labels, nstrips=1000)
+    pixel = adeval.auroc_aupr_aupro(list(maps), list(masks), nstrips=1000)
+    names = ("auroc_image", "ap_image", "auroc_pixel", "ap_pixel", "aupro")
+    return dict(zip(names, map(float, (*image, *pixel)), strict=True))
+
+
+RIVALS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Answers]] = {
+    "invad": invad,
+    "invad-2": invad_2,
+    "scikit-learn": scikit_learn,
+    "anomalib": anomalib,
+    "adeval": adeval,
+}
+TITLES = {
+    "invad": "invad.metrics, one thread",
+    "invad-2": "invad.metrics, two threads",
+    "scikit-learn": "scikit-learn",
+    "anomalib": "anomalib",
+    "adeval": "adeval, 1000 strips (approximate)",
+}
+
+
+def measure(name: str, images: int, repeats: int) -> dict[str, object]:
+    """Time, processor time, memory above the inputs and answers of one rival; run in a process of its own."""
+    compute = RIVALS[name]
+    compute(*make(8, seed=1))
+    data = make(images)
+    gc.collect()
+    before = reset_peak()
+    seconds, cpu = [], []
+    while len(seconds) < repeats and sum(seconds) < 120:
+        started, cpu_started = time.perf_counter(), time.process_time()
+        answers = compute(*data)
+        seconds.append(time.perf_counter() - started)
+        cpu.append(time.process_time() - cpu_started)
+    return {
+        "seconds": statistics.median(seconds),
+        "cpu": statistics.median(cpu),
+        "repeats": len(seconds),
+        "megabytes": peak() - before,
+        "defects": float(data[1].mean()),
+        "answers": {key: float(value) for key, value in answers.items()},
+    }
+
+
+def reset_peak() -> float:
+    """Forget the peak of memory, where the system can (Linux); returns the memory now, in MB."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak()
+
+
+def peak() -> float:
+    """Most memory that this process has held, in MB."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1000
+    except OSError:
+        unit = 1e6 if sys.platform == "darwin" else 1e3
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def now() -> float:
+    """Memory that this process holds, in MB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1000
+
+
+def print_table(images: int, names: list[str], repeats: int) -> None:
+    """A row per rival that is installed, with how far its answers are from ours at most."""
+    found = {name: run(name, images, repeats) for name in names if importlib.util.find_spec(NEEDS[name])}
+    first = next(iter(found.values()))
+    print(f"\n## {images} images, {100 * first['defects']:.1f} % defect pixels\n")
+    print("| | metrics | time, s | processor time, s | times ours | memory, MB | largest difference |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for name, row in found.items():
+        ratio = row["cpu"] / first["cpu"]
+        shared = [key for key in row["answers"] if key in first["answers"]]
+        difference = max(abs(row["answers"][key] - first["answers"][key]) for key in shared)
+        print(
+            f"| {TITLES[name]} | {len(row['answers'])} | {row['seconds']:.2f} | {row['cpu']:.2f} | {ratio:.1f} "
+            f"| {row['megabytes']:.0f} | {difference:.1e} |",
+            flush=True,
+        )
+
+
+def run(name: str, images: int, repeats: int) -> dict[str, object]:
+    command = [sys.executable, __file__, "--one", name, "--images", str(images), "--repeats", str(repeats)]
+    done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+FIRST = """
+import time, numpy as np
+from invad.metrics import evaluate_class
+maps = np.random.default_rng(0).random((2, 64, 64), dtype=np.float32)
+started = time.perf_counter()
+evaluate_class(maps, maps > [[[1.0]], [[0.9]]], [False, True], threads=1)
+print(time.perf_counter() - started)
+"""
+
+
+def print_first_call() -> None:
+    """What the first call costs on a new machine, and in each new process after that."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, **ONE_THREAD, "NUMBA_CACHE_DIR": cache}
+        times = [
+            float(
+                subprocess.run([sys.executable, "-c", FIRST], env=environment, capture_output=True, check=True).stdout
+            )
+            for _ in range(4)
+        ]
+    print(f"\nFirst call on a new machine, which compiles the kernels: {times[0]:.1f} s; ", end="")
+    print(f"first call of a later process, which reads them: {statistics.median(times[1:]):.2f} s.")
+
+
+def print_growth(images: int) -> None:
+    """Memory of an evaluator whose maps lie on disk, as they come in, and while it computes."""
+    from invad.metrics import Evaluator
+
+    say_where()
+    several = make(64)
+    warm = Evaluator()
+    warm.update(*several[:2], "warm", several[2])
+    warm.compute()
+    del warm
+    evaluator, start = Evaluator(memory=0), reset_peak()
+    print("\n| images | memory above the start, MB |\n|---:|---:|")
+    for first in range(0, images, 64):
+        maps = several[0] + np.float32(1e-6 * first)  # other scores for every batch
+        evaluator.update(maps, several[1], f"class {30 * first // images:02d}", several[2])
+        if (first // 64 + 1) % max(1, images // 64 // 5) == 0:
+            print(f"| {first + 64} | {now() - start:.0f} |", flush=True)
+    started = time.perf_counter()
+    mean = evaluator.compute().mean["aupro"]
+    print(f"\nPeak while computing: {peak() - start:.0f} MB; {time.perf_counter() - started:.0f} s; AU-PRO {mean:.4f}.")
+
+
+def say_where() -> None:
+    """Machine, versions, commit: what every number depends on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    def installed(name: str) -> str:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            return f"{name} not installed"
+
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    names = ("numpy", "numba", "scikit-learn", "torch", "anomalib", "adeval")
+    print(f"commit {commit.stdout.strip() or 'unknown'}; {os.cpu_count()} cores, {platform.machine()}; ", end="")
+    print(f"Python {platform.python_version()}; {', '.join(map(installed, names))}; ", end="")
+    print(f"load over 1 minute: {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

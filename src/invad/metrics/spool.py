@@ -1,0 +1,138 @@
+"""Maps on disk: so that a large test set need not fit into memory, and metrics can be computed again without the model.
+
+A folder of batches, made of nothing but NumPy's and JSON files. Batch 000000 is three files; the last says that the
+others are complete:
+
+    000000.maps.npy     float16, float32 or float64 (N, H, W)
+    000000.masks.npy    bool or uint8 of 0 and 1 (N, H, W)
+    000000.json         {"format": "invad-maps", "version": 1, "classes": [...], "labels": [...], "scores": [...],
+                         "defects": [...], "samples": [...]}, each list with N entries
+
+`scores`, `defects` and `samples` may be missing or null; the score of an image is then the largest of its map.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from invad.errors import MetricError
+from invad.metrics.checks import BoolArray, FloatArray
+
+FORMAT = "invad-maps"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spooled:
+    """The pixels of one image on disk."""
+
+    batch: Path
+    """The batch's files, without their endings."""
+    index: int
+    masked: bool
+
+    def load(self) -> tuple[FloatArray, BoolArray | None]:
+        """The pixels, read anew."""
+        scores = _read_one(self.batch, ".maps.npy", self.index)
+        if not self.masked:
+            return scores, None
+        return scores, _read_one(self.batch, ".masks.npy", self.index).astype(np.bool_, copy=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What a folder holds of one batch; the fields are the arguments of `Evaluator.update`."""
+
+    path: Path
+    """The batch's files, without their endings."""
+    maps: FloatArray  # (N, H, W)
+    masks: npt.NDArray[Any]  # (N, H, W)
+    classes: list[str]
+    labels: list[bool]
+    scores: list[float] | None
+    defects: list[str] | None
+    samples: list[str] | None
+
+
+class Spool:
+    """Writes batches into a folder; a temporary folder lasts as long as its spool.
+
+    Raises:
+        MetricError: the folder holds maps already, or cannot be written.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix="invad-maps-") if folder is None else None
+        self.folder = Path(self._temporary.name) if self._temporary else Path(folder or "")
+        self._batches = 0
+        if any(self.folder.glob("*.maps.npy")):
+            raise MetricError(f"{self.folder} holds maps already: choose an empty folder, or delete them")
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the folder goes when the spool does."""
+        return self._temporary is not None
+
+    def write(self, maps: FloatArray, masks: BoolArray, notes: dict[str, list[Any] | None]) -> Path:
+        """Write a batch of maps and masks (N, H, W) with lists of N; returns the batch's path without endings."""
+        batch = self.folder / f"{self._batches:06d}"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            np.save(_file(batch, ".maps.npy"), maps)
+            np.save(_file(batch, ".masks.npy"), masks)
+            text = json.dumps({"format": FORMAT, "version": VERSION, **notes}, ensure_ascii=False)
+            _file(batch, ".json").write_text(text + "\n", encoding="utf-8")
+        except OSError as error:
+            reason = error.strerror or error
+            raise MetricError(f"cannot write maps into {self.folder}: {reason}. Choose a folder with room") from error
+        self._batches += 1
+        return batch
+
+
+def read_batches(folder: Path) -> Iterator[Batch]:
+    """The batches of a folder in the order of their names.
+
+    Raises:
+        MetricError: there are none, or one is damaged or of another version.
+    """
+    found = sorted(folder.glob("*.json"))
+    found = [path for path in found if path.with_suffix(".maps.npy").is_file()]
+    if not found:
+        raise MetricError(f"{folder} holds no maps: expected 000000.json, 000000.maps.npy and 000000.masks.npy")
+    yield from map(_read_batch, found)
+
+
+def _read_batch(path: Path) -> Batch:
+    batch = path.with_suffix("")
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+        if notes.get("format") != FORMAT or notes.get("version") != VERSION:
+            raise MetricError(f"{path} is not of format {FORMAT!r}, version {VERSION}: was it made by a newer InvAD?")
+        lists = {key: notes.get(key) for key in ("classes", "labels", "scores", "defects", "samples")}
+        maps, masks = np.load(_file(batch, ".maps.npy")), np.load(_file(batch, ".masks.npy"))
+    except (OSError, ValueError, AttributeError) as error:
+        raise MetricError(f"the batch {batch} is damaged ({error}): write it again") from error
+    for key, values in lists.items():
+        if not ((values is None and key not in ("classes", "labels")) or isinstance(values, list)):
+            raise MetricError(f"{path}: {key!r} must be a list with an entry per map")
+        if values is not None and len(values) != len(maps):
+            raise MetricError(f"{path}: {key!r} has {len(values)} entries, but there are {len(maps)} maps")
+    return Batch(path=batch, maps=maps, masks=masks, **lists)
+
+
+def _read_one(batch: Path, ending: str, index: int) -> npt.NDArray[Any]:
+    """One image of a file, copied, so that the file is closed again."""
+    try:
+        return np.array(np.load(_file(batch, ending), mmap_mode="r")[index]).ravel()
+    except (OSError, ValueError, IndexError) as error:
+        raise MetricError(f"{_file(batch, ending)} has gone or has changed since it was read ({error})") from error
+
+
+def _file(batch: Path, ending: str) -> Path:
+    return batch.with_name(batch.name + ending)

@@ -1,0 +1,102 @@
+"""The fast count of normal pixels against its definition in NumPy, wherever scores and cuts lie."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from metrics_reference import random_set
+
+from invad.errors import MetricError
+from invad.metrics import counting, evaluate_class
+from invad.metrics.counting import count_in_threads, count_slots, count_slots_slowly, make_table
+from invad.metrics.cuts import fixed_cuts
+from invad.metrics.keys import keys_from, to_keys, to_scores
+from invad.metrics.pixels import Kept
+
+KINDS = {np.float32: 32, np.float64: 64}
+
+
+def kept(scores, mask=None):
+    return Kept(scores=np.asarray(scores), mask=mask)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.data(), st.sampled_from(sorted(KINDS, key=str)))
+def test_equals_the_definition(data, kind):
+    numbers = st.one_of(
+        st.floats(allow_nan=False, allow_infinity=False, width=KINDS[kind]),
+        st.sampled_from([-1.0, -0.0, 0.0, 1.0, 2.0]),
+    )
+    cuts = np.unique(to_keys(data.draw(arrays(kind, st.integers(1, 40), elements=numbers))))
+    scores = data.draw(arrays(kind, (3, 20), elements=numbers))
+    mask = data.draw(arrays(np.bool_, (20,)))
+    images = [kept(scores[0]), kept(scores[1], mask), kept(scores[2])]
+    table = make_table(cuts)
+    expected = count_slots_slowly(table, images)
+    assert count_slots(table, images).tolist() == expected.tolist()
+    assert count_in_threads(table, images, 2).tolist() == expected.tolist()
+    assert expected.sum() == 60 - mask.sum()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("power", [1, 9])
+def test_crowded_cuts_and_long_images(kind, power):
+    generator = np.random.default_rng(0)
+    scores = (generator.random(counting.PIECE + 1000) ** power).astype(kind)
+    crowd = np.linspace(0.5, 0.5 + 1e-4, 5000).astype(kind)  # far closer together than the other cuts
+    table = make_table(np.unique(to_keys(np.concatenate((crowd, scores[::50], [kind(-1e30)])))))
+    assert kind == np.float32 or table.crowded.any()
+    images = [kept(scores), kept(np.repeat(crowd, 3)), kept(scores[:10].astype(np.float32))]
+    assert (count_slots(table, images) == count_slots_slowly(table, images)).all()
+
+
+def test_slots_do_not_run_over(monkeypatch):
+    monkeypatch.setattr(counting, "CHUNK", 8)
+    monkeypatch.setattr(counting, "MOST_PLACED", counting.PIECE + 8)
+    images = [kept(np.full(100, value, np.float32)) for value in (0.0, 1.0, 1.0, 1.0, 2.0)]
+    table = make_table(to_keys(np.array([1.0], np.float32)))
+    monkeypatch.setattr(counting, "MOST_PLACED", 150)
+    assert count_slots(table, images).tolist() == [100, 300, 100]
+
+
+def test_keys_keep_the_order():
+    scores = np.array([-np.inf, -1e308, -1.0, -5e-324, 0.0, 5e-324, 1.0, 1e308, np.inf])
+    keys = to_keys(scores)
+    assert (np.diff(keys.astype(object)) > 0).all()
+    assert (to_scores(keys) == scores).all()
+    assert to_keys(np.array([-0.0])) == to_keys(np.array([0.0]))
+
+
+def test_cuts_are_narrowed_upwards():
+    cuts = np.array([0.1, 0.5, 1e300])
+    scores = to_scores(keys_from(cuts, np.float32))
+    assert scores.dtype == np.float32
+    assert (scores.astype(np.float64) >= cuts).all()
+    assert (np.nextafter(scores[:2], np.float32(-np.inf)).astype(np.float64) < cuts[:2]).all()
+
+
+def test_fixed_cuts_where_floats_end():
+    assert len(fixed_cuts(0.0, 1.0)) > 100
+    assert fixed_cuts(2.0, 2.0).tolist() == [2.0, np.nextafter(2.0, 3)]
+    assert np.isfinite(fixed_cuts(-1e308, 1e308)).all()
+
+
+@pytest.mark.parametrize("protocol", ["exact", "paper"])
+def test_threads_change_nothing(protocol):
+    maps, masks, labels = random_set(3, images=9)
+    one = evaluate_class(maps, masks, labels, protocol=protocol, threads=1)
+    assert one == evaluate_class(maps, masks, labels, protocol=protocol, threads=4)
+    with pytest.raises(MetricError, match="threads must be 1 or more"):
+        evaluate_class(maps, masks, labels, threads=0)
+
+
+def test_inputs_stay_as_they_are():
+    maps, masks, labels = random_set(3)
+    copies = maps.copy(), masks.copy()
+    evaluate_class(maps, masks, labels)
+    assert (maps == copies[0]).all() and (masks == copies[1]).all()
+    turned = maps[:, ::-1, ::2], masks[:, ::-1, ::2]  # not in one row of memory
+    assert evaluate_class(*turned, labels & turned[1].any((1, 2))).values["auroc_pixel"] == pytest.approx(
+        evaluate_class(*(array.copy() for array in turned), labels & turned[1].any((1, 2))).values["auroc_pixel"], abs=0
+    )
