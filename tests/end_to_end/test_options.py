@@ -8,13 +8,17 @@ from invad.cli.main import VERBS, parse
 
 SETTINGS = """batch-size blocks cache cache-dir classes data device encoder epochs eval-every feature-memory
 gradient-clip image-size latent-channels learning-rate levels loss-weight model no-resize-levels no-skip-unreadable
-no-tensorboard precision resize-levels seed skip-unreadable style-channels tensorboard weights"""
+no-tensorboard no-validation precision resize-levels seed skip-unreadable split style-channels tensorboard validation
+views weights"""
 OPTIONS = {
     "train": f"config help no-quiet out quiet resume {SETTINGS}",
-    "evaluate": "bootstrap classes data device help no-report protocol report",
+    "evaluate": "bootstrap classes data device help no-report protocol report split views",
     "predict": "device help maps no-maps no-overlays no-overwrite out overlays overwrite scale threshold",
     "report": "bootstrap data device help",
-    "data check": "classes help",
+    "data check": "classes help split views",
+    "data list": "help",
+    "data coco": "all-splits help no-all-splits root split",
+    "data fixture": "help",
     "data synthetic": "help seed",
     "presets": "help",
     "demo": "help no-overwrite no-quiet out overwrite quiet",

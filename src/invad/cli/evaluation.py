@@ -21,6 +21,10 @@ class Evaluate:
     """Data sets as LAYOUT:ROOT. None given: those that the run was trained on."""
     classes: tuple[str, ...] = ()
     """The classes to evaluate. None given: all."""
+    views: tuple[str, ...] = ()
+    """The cameras to evaluate, of sets that have several (realiad: C1 to C5). None given: all."""
+    split: Literal[0, 1, 2, 3] | None = None
+    """Which split of COCO-AD, where --data names it."""
     protocol: Literal["both", "exact", "paper"] = "both"
     """exact: every distinct score is a threshold; paper: the published toolbox's habits, for its numbers."""
     bootstrap: int = 0
@@ -37,6 +41,8 @@ class Evaluate:
             self.run_path,
             data=self.data,
             classes=self.classes,
+            views=self.views,
+            split=self.split,
             protocols=protocols,
             bootstrap=self.bootstrap,
             device=self.device,
