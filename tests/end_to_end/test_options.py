@@ -20,6 +20,7 @@ OPTIONS = {
     "data coco": "all-splits help no-all-splits root split",
     "data fixture": "help",
     "data synthetic": "help seed",
+    "import-weights": "data device help model out split",
     "presets": "help",
     "demo": "help no-overwrite no-quiet out overwrite quiet",
 }

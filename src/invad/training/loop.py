@@ -20,7 +20,7 @@ from invad.checkpoint import Position, list_checkpoints, load_newest, save_check
 from invad.data import DataSet, ImageSource, batches, open_datasets
 from invad.devices import choose_device, to_device
 from invad.errors import DataError, RunError, SettingsError
-from invad.evaluation import evaluate_model, score_images, skipped_notices
+from invad.evaluation import evaluate_model, skipped_notices
 from invad.model import InvAD, inversion_loss
 from invad.model.analytic import AnalyticEncoder
 from invad.records import Record
@@ -31,6 +31,7 @@ from invad.training.features import feature_batches, store_features
 from invad.training.interrupt import Interrupt
 from invad.training.optimisation import clip_gradients, learning_rate_at, make_optimiser
 from invad.training.progress import Progress
+from invad.training.scale import colour_scale
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -39,10 +40,6 @@ T = TypeVar("T")
 
 CHECKPOINT_SECONDS = 60.0
 """Checkpoints are written at the end of an epoch, but not more often than this."""
-SCALE_IMAGES = 24
-"""Training images of each class that the colour scale of maps is taken from."""
-SCALE_SPAN = 1.5
-"""Where the colour scale ends, in units of where it starts; defects of real images peak at 1.2 to 2."""
 LOG_STEPS = 10
 """Steps between two looks at the loss; looking waits for the accelerator."""
 
@@ -245,7 +242,7 @@ def _run(job: Job, start: Position, *, quiet: bool) -> None:
             if s.eval_every and (epoch + 1) % s.eval_every == 0:
                 _watch(job, epoch + 1)
     if not job.run.scale_file.exists():
-        job.run.write_scale(*_scale(job))
+        job.run.write_scale(*colour_scale(job.model, job.source))
         job.run.log(event="finished", epoch=epochs, total_steps=position.total_steps)
 
 
@@ -301,22 +298,6 @@ def _watch(job: Job, epoch: int) -> None:
         for key, value in mean.items():
             if value is not None:
                 job.board.add_scalar(f"test/{key}", value, epoch)
-
-
-def _scale(job: Job) -> tuple[float, float]:
-    """The colour scale for maps: it starts where a normal image's map peaks, and ends at SCALE_SPAN times that.
-
-    Classes differ in their peaks; the mean of theirs lets the defects of quiet classes be seen too.
-    """
-    names = np.array([record.class_name for record in job.source.records])
-    peaks = []
-    for name in np.unique(names):
-        members = np.flatnonzero(names == name)
-        few = members[np.linspace(0, len(members) - 1, num=min(SCALE_IMAGES, len(members))).astype(np.int64)]
-        scores = np.concatenate([batch for _, _, batch in score_images(job.model, job.source, few)])
-        peaks.append(np.quantile(scores, 0.95))
-    low = float(np.mean(peaks))
-    return low, SCALE_SPAN * low
 
 
 def _blocks(source: ImageSource, size: int = 16) -> list[NDArray[np.int64]]:
