@@ -21,6 +21,7 @@ OPTIONS = {
     "data fixture": "help",
     "data synthetic": "help seed",
     "import-weights": "data device help model out split",
+    "results": "downloads format help no-downloads no-printed printed",
     "presets": "help",
     "demo": "help no-overwrite no-quiet out overwrite quiet",
 }

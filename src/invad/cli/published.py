@@ -1,5 +1,6 @@
 """`invad import-weights` and `invad results`."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,3 +34,45 @@ class ImportWeights:
         )
         more = "" if run.settings().data else f" --data {self.data}:ROOT"
         print(f"imported: {run.path}. Next: invad evaluate {run.path}{more}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Results:
+    """Show the published table, and beside it the runs given, with their differences from it.
+
+    Differences between protocols say little: published numbers are by the protocol `paper`. The four splits of COCO-AD,
+    given together, get a line with their mean.
+    """
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ()
+    """Run folders that have been evaluated."""
+    printed: bool = False
+    """Show the table as printed, with its shifted columns, instead of corrected."""
+    format: Literal["markdown", "csv", "json"] = "markdown"
+    """How to print it."""
+    downloads: bool = False
+    """Show where the authors' logs and weights are, instead of the results."""
+
+    def run(self) -> None:
+        """Print."""
+        from invad.comparison import compare, to_csv, to_json, to_markdown
+
+        if self.downloads:
+            print(links(self.format), end="")
+            return
+        formats = {"markdown": to_markdown, "csv": to_csv, "json": to_json}
+        print(formats[self.format](compare(self.runs, printed=self.printed)), end="")
+
+
+def links(how: Literal["markdown", "csv", "json"]) -> str:
+    """Return where the authors' logs and weights are, as a table."""
+    from invad.reference import downloads
+
+    rows = downloads()
+    if how == "json":
+        return json.dumps(rows, indent=1) + "\n"
+    table = [list(rows[0]), *(list(row.values()) for row in rows)]
+    if how == "csv":
+        return "".join(",".join(row) + "\n" for row in table)
+    table.insert(1, [":---"] * len(rows[0]))
+    return "".join("| " + " | ".join(row) + " |\n" for row in table)
