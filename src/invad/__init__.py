@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from invad.data import DataSet, check_dataset, open_dataset
     from invad.errors import InvadError
     from invad.evaluation import Evaluation, evaluate
+    from invad.importing import import_weights
     from invad.inference import Prediction, Predictor, load
     from invad.model import InvAD, build_model
     from invad.records import Record
@@ -38,6 +39,7 @@ _HOME = {
     "build_model": "invad.model",
     "check_dataset": "invad.data",
     "evaluate": "invad.evaluation",
+    "import_weights": "invad.importing",
     "load": "invad.inference",
     "open_dataset": "invad.data",
     "resume": "invad.training",
@@ -57,6 +59,7 @@ __all__ = [
     "build_model",
     "check_dataset",
     "evaluate",
+    "import_weights",
     "load",
     "open_dataset",
     "resume",

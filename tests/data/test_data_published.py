@@ -95,21 +95,44 @@ def test_a_root_of_links_in_a_folder_with_spaces_and_letters(layout: str, tmp_pa
         assert open_dataset(f"{layout}:{linked}").classes == data.classes[1:], "a class that is not there is left out"
 
 
-@pytest.mark.parametrize("layout", [name for name in FIXTURES if name != "coco"])
+@pytest.mark.parametrize("layout", FIXTURES)
 def test_a_root_is_only_read(layout: str, tmp_path: Path) -> None:
     root = made(layout, tmp_path / "set")
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    check_dataset(f"{layout}:{root}")
+    root.chmod(0o555)
+    check_dataset(f"{layout}:{root}", split=SPLIT.get(layout))
+    root.chmod(0o755)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
 
 
-@pytest.mark.parametrize("layout", ["mvtec", "mvtec3d", "medical"])
-def test_upper_case_extensions(layout: str, tmp_path: Path) -> None:
+def renamed(root: Path, old: str, new: str) -> None:
+    """Rename everything under the root, in names and in indexes."""
+    for path in sorted(root.rglob("*"), key=lambda path: -len(path.parts)):
+        if path.suffix in (".csv", ".json"):
+            path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8", newline="")
+        path.rename(path.with_name(path.name.replace(old, new)))
+
+
+@pytest.mark.parametrize("layout", FIXTURES)
+@pytest.mark.parametrize("old", ["000", ".jpg", ".png", "CLASS"])
+def test_upper_case_extensions_and_names_of_any_letters(layout: str, old: str, tmp_path: Path) -> None:
     root = made(layout, tmp_path / "set")
-    count = len(open_dataset(f"{layout}:{root}").records)
-    for path in list(root.rglob("*.png")):
-        path.rename(path.with_suffix(".PNG"))
-    assert len(open_dataset(f"{layout}:{root}").records) == count
+    expected = open_dataset(f"{layout}:{root}", split=SPLIT.get(layout)).records
+    name = PUBLISHED[layout].classes[0] if old == "CLASS" else old
+    renamed(root, name, name.upper() if name.startswith(".") else f"Größe 大 {name}")
+    found = open_dataset(f"{layout}:{root}", split=SPLIT.get(layout)).records
+    assert Counter((r.split, r.defect, r.mask is None) for r in found) == Counter(
+        (r.split, r.defect, r.mask is None) for r in expected
+    )
+    assert all(record.image.is_file() for record in found)
+
+
+@pytest.mark.parametrize("layout", ["realiad", "coco"])
+def test_a_byte_order_mark_in_json(layout: str, tmp_path: Path) -> None:
+    root = made(layout, tmp_path / "set")
+    for path in root.rglob("*.json"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"}, ", b"},\r\n"))
+    assert open_dataset(f"{layout}:{root}", split=SPLIT.get(layout)).records
 
 
 @pytest.mark.parametrize("layout", ["mvtec", "mvtec3d", "medical"])

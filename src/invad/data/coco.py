@@ -195,8 +195,10 @@ def _build(train: _Annotations, val: _Annotations, split: int, index: Path) -> N
     make = partial(_write_mask, val, chosen, index)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         console = Console(stderr=True)
+        made = pool.map(make, anomalous)
+        silent = not console.is_terminal
         for _ in track(
-            pool.map(make, anomalous), f"masks of split {split} ", len(anomalous), console=console, transient=True
+            made, f"masks of split {split} ", len(anomalous), console=console, transient=True, disable=silent
         ):
             pass
     normal = [i for i in train.images if i in train.of and not train.of[i] & wanted]
