@@ -25,6 +25,7 @@ from invad.errors import RunError
 from invad.files import write_text
 from invad.model import InvAD, build_model
 from invad.model.encoder import ANALYTIC, RANDOM
+from invad.presets import EPOCHS
 from invad.records import Record
 from invad.settings import TrainSettings
 
@@ -142,10 +143,9 @@ class Run:
 
     def layouts(self) -> tuple[str, ...]:
         """Return the layouts of the data sets that the run was trained on; none where it does not know."""
-        found = [spec.partition(":")[0] for spec in self.settings().data if ":" in spec] or [
-            event["layout"] for event in self._events() if event.get("event") == "imported"
-        ]
-        return tuple(dict.fromkeys(found))
+        named = [spec.partition(":")[0] for spec in self.settings().data]
+        imported = [event["layout"] for event in self._events() if event.get("event") == "imported"]
+        return tuple(dict.fromkeys(layout for layout in (*named, *imported) if layout in EPOCHS))
 
     def _events(self) -> list[dict[str, Any]]:
         """What the log holds."""

@@ -14,7 +14,7 @@ OPTIONS = {
     "train": f"config help no-quiet out quiet resume {SETTINGS}",
     "evaluate": "bootstrap classes data device help no-report protocol report split views",
     "predict": "device help maps no-maps no-overlays no-overwrite out overlays overwrite scale threshold",
-    "report": "bootstrap data device help",
+    "report": "bootstrap data device help split views",
     "data check": "classes help split views",
     "data list": "help",
     "data coco": "all-splits help no-all-splits root split",

@@ -63,6 +63,10 @@ class Report:
     """A run folder made by `invad train`."""
     data: tuple[str, ...] = ()
     """Data sets as LAYOUT:ROOT. None given: those that the run was trained on."""
+    views: tuple[str, ...] = ()
+    """The cameras to evaluate, of sets that have several (realiad: C1 to C5). None given: all."""
+    split: Literal[0, 1, 2, 3] | None = None
+    """Which split of COCO-AD, where --data names it."""
     bootstrap: int = 200
     """Resamples for 95 % confidence intervals over images; 0: none."""
     device: str = "auto"
@@ -72,7 +76,14 @@ class Report:
         """Evaluate and write the page."""
         from invad.reporting import report
 
-        evaluation = evaluate(self.run_path, data=self.data, bootstrap=self.bootstrap, device=self.device)
+        evaluation = evaluate(
+            self.run_path,
+            data=self.data,
+            views=self.views,
+            split=self.split,
+            bootstrap=self.bootstrap,
+            device=self.device,
+        )
         page = report(self.run_path, evaluation, device=self.device)
         Console().print(f"report: {page}", highlight=False, soft_wrap=True)
 

@@ -192,15 +192,7 @@ def _build(train: _Annotations, val: _Annotations, split: int, index: Path) -> N
         raise DataError(f"{train.file} and {val.file} have other categories; fetch both again")
     chosen = {i: [a for a in val.whole[i] if a["category_id"] in wanted] for i in val.of}
     anomalous = [i for i in val.images if chosen.get(i)]
-    make = partial(_write_mask, val, chosen, index)
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        console = Console(stderr=True)
-        made = pool.map(make, anomalous)
-        silent = not console.is_terminal
-        for _ in track(
-            made, f"masks of split {split} ", len(anomalous), console=console, transient=True, disable=silent
-        ):
-            pass
+    _write_masks(val, chosen, anomalous, index)
     normal = [i for i in train.images if i in train.of and not train.of[i] & wanted]
     content = {
         "format": FORMAT,
@@ -209,6 +201,24 @@ def _build(train: _Annotations, val: _Annotations, split: int, index: Path) -> N
         "anomalous": val.named(anomalous),
     }
     write_text(index, json.dumps(content) + "\n")
+
+
+def _write_masks(
+    val: _Annotations, chosen: Mapping[int, Sequence[Annotation]], images: Sequence[int], index: Path
+) -> None:
+    """The masks of these images, side by side; what waits is given up where one fails or a person stops it."""
+    console = Console(stderr=True)
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        made = pool.map(partial(_write_mask, val, chosen, index), images)
+        bar = track(
+            made, f"{index.stem} masks ", len(images), console=console, transient=True, disable=not console.is_terminal
+        )
+        try:
+            for _ in bar:
+                pass
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _write_mask(val: _Annotations, chosen: Mapping[int, Sequence[Annotation]], index: Path, image: int) -> None:

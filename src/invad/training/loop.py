@@ -142,7 +142,7 @@ def validation_notices(data: DataSet, validation: bool) -> tuple[str, ...]:
     if not count:
         return ()
     if validation:
-        return (f"trained on train + validation ({count} images), as published",)
+        return (f"trained on train + validation ({count} images of it)",)
     return (f"trained without the {count} images of the split validation",)
 
 
