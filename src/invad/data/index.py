@@ -26,7 +26,7 @@ def inside(root: Path, name: str, where: str) -> Path:
         'root/a/b.png'
     """
     plain = posixpath.normpath(name.replace("\\", "/"))
-    if plain in (".", "..") or plain.startswith(("../", "/")) or Path(plain).drive:
+    if plain in (".", "..") or plain.startswith(("../", "/")) or os.path.splitdrive(plain)[0]:
         raise DataError(f"{where}: the path {name!r} leaves the folder {root}; it is refused")
     return root / plain
 
