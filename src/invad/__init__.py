@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from invad.data import DataSet, check_dataset, open_dataset
     from invad.errors import InvadError
     from invad.evaluation import Evaluation, evaluate, evaluate_maps
+    from invad.importing import import_weights
     from invad.inference import Prediction, Predictor, load
     from invad.model import InvAD, build_model
     from invad.records import Record
@@ -39,6 +40,7 @@ _HOME = {
     "check_dataset": "invad.data",
     "evaluate": "invad.evaluation",
     "evaluate_maps": "invad.evaluation",
+    "import_weights": "invad.importing",
     "load": "invad.inference",
     "open_dataset": "invad.data",
     "resume": "invad.training",
@@ -59,6 +61,7 @@ __all__ = [
     "check_dataset",
     "evaluate",
     "evaluate_maps",
+    "import_weights",
     "load",
     "open_dataset",
     "resume",

@@ -41,6 +41,8 @@ def evaluate(
     *,
     data: Sequence[str] = (),
     classes: Sequence[str] = (),
+    views: Sequence[str] = (),
+    split: int | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
     bootstrap: int = 0,
     threshold: float | None = None,
@@ -54,6 +56,8 @@ def evaluate(
         run: a run, or its folder.
         data: data sets as LAYOUT:ROOT; none given: those that the run was trained on.
         classes: the classes to evaluate; none given: all.
+        views: the cameras to evaluate; none given: all, or those of the run where no data is given.
+        split: which split of COCO-AD; None: the run's where no data is given.
         protocols: `exact`, `paper`, or both (see `invad.metrics`).
         bootstrap: resamples for 95 % confidence intervals over images; 0: none.
         threshold: the image score from which on an image counts as found, for the recall of each type of defect.
@@ -71,7 +75,12 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run.open(Path(run))
     settings = run.settings()
-    dataset = open_datasets(tuple(data) or settings.data, tuple(classes) or (() if data else settings.classes))
+    dataset = open_datasets(
+        tuple(data) or settings.data,
+        tuple(classes) or (() if data else settings.classes),
+        views=tuple(views) or (() if data else settings.views),
+        split=settings.split if split is None and not data else split,
+    )
     model = load_model(run).to(choose_device(device))
     evaluation = evaluate_model(
         model,

@@ -2,7 +2,7 @@
 
 settings.toml       every setting, resolved
 environment.json    versions and hardware
-records.jsonl       the training images, in order
+records.jsonl       the training images, in order; none of an imported run
 log.jsonl           one line per logged step and event
 tensorboard/        the same for TensorBoard, where it was asked for
 encoder.safetensors the frozen encoder
@@ -25,6 +25,7 @@ from invad.errors import RunError
 from invad.files import write_text
 from invad.model import InvAD, build_model
 from invad.model.encoder import ANALYTIC, RANDOM
+from invad.presets import EPOCHS
 from invad.records import Record
 from invad.settings import TrainSettings
 
@@ -107,8 +108,10 @@ class Run:
         """Refuse to go on with other training images than the run was started with.
 
         Raises:
-            RunError: the list of images has changed.
+            RunError: the list of images has changed, or the run was imported and has none.
         """
+        if not self.records_file.is_file():
+            raise RunError(f"{self.path} has no list of training images (imported weights?); it cannot be gone on with")
         lines = self.records_file.read_text(encoding="utf-8").splitlines()
         before = [json.loads(line)["image"] for line in lines]
         now = [str(record.image) for record in records]
@@ -136,10 +139,19 @@ class Run:
 
     def notices(self) -> tuple[str, ...]:
         """Return what was unusual about the training, a sentence each."""
+        return tuple(dict.fromkeys(event["text"] for event in self._events() if event.get("event") == "notice"))
+
+    def layouts(self) -> tuple[str, ...]:
+        """Return the layouts of the data sets that the run was trained on; none where it does not know."""
+        named = [spec.partition(":")[0] for spec in self.settings().data]
+        imported = [event["layout"] for event in self._events() if event.get("event") == "imported"]
+        return tuple(dict.fromkeys(layout for layout in (*named, *imported) if layout in EPOCHS))
+
+    def _events(self) -> list[dict[str, Any]]:
+        """What the log holds."""
         if not self.log_file.is_file():
-            return ()
-        events = [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
-        return tuple(dict.fromkeys(event["text"] for event in events if event.get("event") == "notice"))
+            return []
+        return [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
 
     def log(self, **values: Any) -> None:
         """Append one line to the log.

@@ -32,6 +32,12 @@ class TrainSettings:
     """Data sets as LAYOUT:ROOT, for example mvtec:/data/mvtec; several sets make one model."""
     classes: tuple[str, ...] = ()
     """The classes to train on; none given: all that the data sets hold."""
+    views: tuple[str, ...] = ()
+    """The cameras to use of sets that have several (realiad: C1 to C5); none given: all."""
+    split: Literal[0, 1, 2, 3] | None = None
+    """Which split of COCO-AD; needed for coco, and only there."""
+    validation: bool = True
+    """Learn from the split `validation` of a set that has one (mvtec3d), too, as published."""
     model: Literal["invad-lite", "invad"] = "invad-lite"
     """The published model."""
     encoder: str | None = None
@@ -167,7 +173,8 @@ def _given(value: T | None, default: T) -> T:
 
 def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
     """The value as the field's type wants it, or an error that says what it wants."""
-    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    either = typing.get_origin(kind) in (types.UnionType, typing.Union)
+    options = typing.get_args(kind) if either else (kind,)
     for option in options:
         base = typing.get_origin(option) or option
         if base is tuple and isinstance(value, list | tuple):
@@ -175,7 +182,7 @@ def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
             kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
             if len(kinds) == len(value):
                 return tuple(_coerce(name, item, item_kind, origin) for item, item_kind in zip(value, kinds))
-        elif base is Literal and value in typing.get_args(option):
+        elif base is Literal and value in typing.get_args(option) and type(value) is not bool:
             return value
         elif base is float and isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)

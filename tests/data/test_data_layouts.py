@@ -118,7 +118,7 @@ def test_a_root_alone_is_enough_where_one_layout_fits(parts: Path, tmp_path: Pat
         parse_spec(str(tmp_path / "m"))
     make_synthetic(tmp_path / "s", train=1, good=1, defective=1, size=32)
     assert parse_spec(str(tmp_path / "s"))[0] == "synthetic"
-    with pytest.raises(DataError, match="LAYOUT mvtec or folder"):
+    with pytest.raises(DataError, match="LAYOUT mvtec or visa or"):
         parse_spec("visual:/no/where")
 
 

@@ -8,14 +8,21 @@ from invad.cli.main import VERBS, parse
 
 SETTINGS = """batch-size blocks cache cache-dir classes data device encoder epochs eval-every feature-memory
 gradient-clip image-size latent-channels learning-rate levels loss-weight model no-resize-levels no-skip-unreadable
-no-tensorboard precision resize-levels seed skip-unreadable style-channels tensorboard weights"""
+no-tensorboard no-validation precision resize-levels seed skip-unreadable split style-channels tensorboard validation
+views weights"""
 OPTIONS = {
     "train": f"config help no-quiet out quiet resume {SETTINGS}",
-    "evaluate": "bootstrap classes data device from-maps help no-report protocol report save-maps threshold",
+    "evaluate": """bootstrap classes data device from-maps help no-report protocol report save-maps split threshold
+views""",
     "predict": "device help maps no-maps no-overlays no-overwrite out overlays overwrite scale threshold",
-    "report": "bootstrap data device help",
-    "data check": "classes help",
+    "report": "bootstrap data device help split views",
+    "data check": "classes help split views",
+    "data list": "help",
+    "data coco": "all-splits help no-all-splits root split",
+    "data fixture": "help",
     "data synthetic": "help seed",
+    "import-weights": "data device help model out split",
+    "results": "downloads format help no-downloads no-printed printed",
     "presets": "help",
     "demo": "help no-overwrite no-quiet out overwrite quiet",
 }

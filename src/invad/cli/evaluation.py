@@ -23,6 +23,10 @@ class Evaluate:
     """Data sets as LAYOUT:ROOT. None given: those that the run was trained on."""
     classes: tuple[str, ...] = ()
     """The classes to evaluate. None given: all."""
+    views: tuple[str, ...] = ()
+    """The cameras to evaluate, of sets that have several (realiad: C1 to C5). None given: all."""
+    split: Literal[0, 1, 2, 3] | None = None
+    """Which split of COCO-AD, where --data names it."""
     protocol: Literal["both", "exact", "paper"] = "both"
     """exact: every distinct score is a threshold; paper: the published toolbox's habits, for its numbers."""
     bootstrap: int = 0
@@ -51,6 +55,8 @@ class Evaluate:
             self.run_path,
             data=self.data,
             classes=self.classes,
+            views=self.views,
+            split=self.split,
             protocols=protocols,
             bootstrap=self.bootstrap,
             threshold=self.threshold,
@@ -67,7 +73,7 @@ class Evaluate:
     def _refuse_with_maps(self) -> None:
         """No option that needs a model is passed over in silence."""
         plain = type(self)()
-        for name in ("run_path", "data", "classes", "save_maps", "device"):
+        for name in ("run_path", "data", "classes", "views", "split", "save_maps", "device"):
             if getattr(self, name) != getattr(plain, name):
                 option = "RUN" if name == "run_path" else f"--{name.replace('_', '-')}"
                 raise SettingsError(f"{option} cannot go with --from-maps, which needs no model: leave one of them out")
@@ -81,6 +87,10 @@ class Report:
     """A run folder made by `invad train`."""
     data: tuple[str, ...] = ()
     """Data sets as LAYOUT:ROOT. None given: those that the run was trained on."""
+    views: tuple[str, ...] = ()
+    """The cameras to evaluate, of sets that have several (realiad: C1 to C5). None given: all."""
+    split: Literal[0, 1, 2, 3] | None = None
+    """Which split of COCO-AD, where --data names it."""
     bootstrap: int = 200
     """Resamples for 95 % confidence intervals over images; 0: none."""
     device: str = "auto"
@@ -90,7 +100,14 @@ class Report:
         """Evaluate and write the page."""
         from invad.reporting import report
 
-        evaluation = evaluate(self.run_path, data=self.data, bootstrap=self.bootstrap, device=self.device)
+        evaluation = evaluate(
+            self.run_path,
+            data=self.data,
+            views=self.views,
+            split=self.split,
+            bootstrap=self.bootstrap,
+            device=self.device,
+        )
         page = report(self.run_path, evaluation, device=self.device)
         Console().print(f"report: {page}", highlight=False, soft_wrap=True)
 

@@ -26,7 +26,12 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "predict": ("invad.cli.prediction", "Predict", "score images with a run, and show where they are not normal"),
     "report": ("invad.cli.evaluation", "Report", "write a page to look at for a run"),
     "data check": ("invad.cli.data", "Check", "look for faults in a data set without training"),
+    "data list": ("invad.cli.data", "List", "show the data sets: classes, counts, licence, where to get them"),
+    "data coco": ("invad.cli.data", "Coco", "make the splits of COCO-AD from COCO 2017"),
+    "data fixture": ("invad.cli.data", "Fixture", "make a tiny data set in a published layout"),
     "data synthetic": ("invad.cli.data", "Synthetic", "make a data set to try things on"),
+    "import-weights": ("invad.cli.published", "ImportWeights", "make a run of a published checkpoint"),
+    "results": ("invad.cli.published", "Results", "show the published table, and runs beside it"),
     "presets": ("invad.cli.training", "Presets", "show the published settings"),
     "demo": ("invad.cli.demo", "Demo", "all of it on images made on the spot, offline, in minutes"),
 }
@@ -92,7 +97,7 @@ def _plain(command: type[Command]) -> Callable[[str, Sequence[str]], Command]:
 
 def usage() -> str:
     """Return the list of verbs."""
-    lines = [f"  {verb:<16}{text}" for verb, (_, _, text) in VERBS.items()]
+    lines = [f"  {verb:<18}{text}" for verb, (_, _, text) in VERBS.items()]
     return "\n".join(
         [
             "usage: invad COMMAND ... (invad COMMAND --help for its options)",

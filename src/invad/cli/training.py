@@ -37,7 +37,7 @@ class Train:
         """Fill in the options; those of a settings file first, those of the command line over them."""
         path = _value_of("--config", args)
         default = cls(settings=TrainSettings.load(Path(path))) if path else cls()
-        return tyro.cli(cls, prog=prog, args=merge_repeated(args, "--data", "--classes"), default=default)
+        return tyro.cli(cls, prog=prog, args=merge_repeated(args, "--data", "--classes", "--views"), default=default)
 
     def run(self) -> None:
         """Start a run, or go on with one."""

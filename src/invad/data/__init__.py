@@ -1,19 +1,27 @@
 """Data sets: layouts, images, caches, checks."""
 
+from invad.data.catalog import PUBLISHED, Published
 from invad.data.check import CheckReport, check_dataset, check_masks, render
+from invad.data.coco import build_splits
 from invad.data.dataset import LAYOUTS, DataSet, open_dataset, open_datasets
+from invad.data.fixtures import FIXTURES, make_fixture
 from invad.data.images import read_image, read_mask, resize_image, resize_mask
 from invad.data.loading import ImageSource, batches
 from invad.data.synthetic import make_synthetic
 
 __all__ = [
+    "FIXTURES",
     "LAYOUTS",
+    "PUBLISHED",
     "CheckReport",
     "DataSet",
     "ImageSource",
+    "Published",
     "batches",
+    "build_splits",
     "check_dataset",
     "check_masks",
+    "make_fixture",
     "make_synthetic",
     "open_dataset",
     "open_datasets",

@@ -76,7 +76,12 @@ class DiskCache:
         return self._folder / digest[:2] / digest[2:]
 
 
+def user_cache() -> Path:
+    """Return our folder in the user's cache directory."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "invad"
+
+
 def default_cache_dir() -> Path:
     """Return the folder for cached images in the user's cache directory."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
-    return (Path(base) if base else Path.home() / ".cache") / "invad" / "images"
+    return user_cache() / "images"

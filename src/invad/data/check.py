@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from invad.data import mvtec
-from invad.data.dataset import DataSet, open_dataset
+from invad.data.catalog import PUBLISHED, differences
+from invad.data.dataset import open_dataset
 from invad.data.images import read_image, read_mask, read_size
 from invad.errors import DataError, ImageError
 from invad.records import Record, Size
@@ -31,14 +31,16 @@ class CheckReport:
     """What is unusual but usable."""
 
 
-def check_dataset(spec: str, classes: Sequence[str] = ()) -> CheckReport:
-    """Read every file of a data set and return what is wrong with it.
+def check_dataset(
+    spec: str, classes: Sequence[str] = (), *, views: Sequence[str] = (), split: int | None = None
+) -> CheckReport:
+    """Read every file of a data set and return what is wrong with it; arguments as `open_dataset`.
 
     Raises:
         SettingsError: the layout is unknown.
     """
     try:
-        data = open_dataset(spec, classes)
+        data = open_dataset(spec, classes, views=views, split=split)
     except DataError as error:
         return CheckReport(counts={}, sizes={}, errors=(str(error),), warnings=())
     with ThreadPoolExecutor() as pool:
@@ -50,10 +52,11 @@ def check_dataset(spec: str, classes: Sequence[str] = ()) -> CheckReport:
     for kind, group in _duplicates(data.records, looks).items():
         faults[kind] += group
     faults[UNMASKED] = half_masked(data.records)
-    if not classes:
-        faults[INCOMPLETE] = _incomplete(data)
+    if not classes and not views:
+        (layout,) = data.layouts
+        kind = INCOMPLETE if layout not in PUBLISHED or PUBLISHED[layout].verified else UNVERIFIED
+        faults[kind] = differences(layout, data.root, data.records)
     lines = {kind: f"{len(found)} {kind}: {_first(found)}" for kind, found in faults.items() if found}
-    notices = [] if faults[INCOMPLETE] else data.notices
     sizes = Counter(look.size for look in looks if look.size)
     if len(sizes) > 1:
         common = max(sizes, key=lambda size: sizes[size])
@@ -63,7 +66,7 @@ def check_dataset(spec: str, classes: Sequence[str] = ()) -> CheckReport:
         counts=dict(sorted(Counter((r.class_name, r.split, r.defect) for r in data.records).items())),
         sizes=dict(sizes),
         errors=tuple(text for kind, text in lines.items() if kind in ERRORS),
-        warnings=(*notices, *(text for kind, text in lines.items() if kind not in ERRORS)),
+        warnings=(*data.notices, *(text for kind, text in lines.items() if kind not in ERRORS)),
     )
 
 
@@ -115,6 +118,7 @@ TWICE = "images are in one split twice"
 UNMASKED = "defective images have no mask, though others of their class have"
 LOSSY_MASK = "masks are JPEG files, whose compression leaves values above 0 beside the defect"
 INCOMPLETE = "things differ from what is published"
+UNVERIFIED = "things differ from what is published, which is not verified"
 ERRORS = {UNREADABLE, MASK_SIZE, LEAKED, UNMASKED, INCOMPLETE}
 
 
@@ -145,19 +149,6 @@ def _look(record: Record) -> _Look:
         except ImageError as error:
             faults.append((UNREADABLE, str(error)))
     return _Look(size, hashlib.sha256(image.tobytes()).hexdigest(), faults)
-
-
-def _incomplete(data: DataSet) -> list[str]:
-    """How a published data set differs from what its owners publish."""
-    if data.layouts != ("mvtec",) or not set(data.classes) & set(mvtec.CLASSES):
-        return []
-    missing = mvtec.missing_classes(data.root, data.records)
-    if missing:
-        return [f"no class {name}" for name in missing]
-    if set(data.classes) != set(mvtec.CLASSES):
-        return []
-    counts = Counter(record.split for record in data.records)
-    return [f"{counts[s]} {s} images, not {n}" for s, n in mvtec.COUNTS.items() if counts[s] != n]  # type: ignore[index]
 
 
 def _duplicates(records: Sequence[Record], looks: Sequence[_Look]) -> dict[str, list[str]]:

@@ -4,10 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from invad.data import mvtec, synthetic
+from invad.data import medical, mvtec, synthetic
+from invad.data.catalog import PUBLISHED, missing_classes, sign
+from invad.data.coco import read_coco
 from invad.data.folder import read_folder
-from invad.data.mvtec import nearest, read_mvtec
+from invad.data.medical import read_medical
+from invad.data.mvtec import folder_name, nearest, read_mvtec
+from invad.data.mvtec3d import read_mvtec3d
+from invad.data.realiad import read_realiad
 from invad.data.synthetic import read_synthetic
+from invad.data.visa import read_visa
 from invad.errors import DataError, SettingsError
 from invad.records import Record, Split
 
@@ -34,21 +40,46 @@ class DataSet:
 
 
 Reader = Callable[[Path], tuple[list[Record], list[str]]]
-LAYOUTS: dict[str, Reader] = {"mvtec": read_mvtec, "folder": read_folder, "synthetic": read_synthetic}
+LAYOUTS: dict[str, Reader] = {
+    "mvtec": read_mvtec,
+    "visa": read_visa,
+    "mvtec3d": read_mvtec3d,
+    "realiad": read_realiad,
+    "medical": read_medical,
+    "coco": read_coco,
+    "folder": read_folder,
+    "synthetic": read_synthetic,
+}
 """Every layout: its key, and what reads records and notices from a root."""
 
 
-def open_dataset(spec: str, classes: Sequence[str] = ()) -> DataSet:
+def open_dataset(
+    spec: str, classes: Sequence[str] = (), *, views: Sequence[str] = (), split: int | None = None
+) -> DataSet:
     """Return the data set that `LAYOUT:ROOT` names; its root alone is enough where exactly one layout fits.
 
+    Args:
+        spec: which data set.
+        classes: the classes to use; none given: all.
+        views: the views to use, of a set whose objects are seen by several cameras; none given: all.
+        split: which split of COCO-AD, 0 to 3; None for other sets.
+
     Raises:
-        SettingsError: no layout is given, and several fit.
+        SettingsError: no layout is given and several fit, or the set has no views or no splits to choose from.
         DataError: the layout is unknown, the root does not exist or is not laid out so, or a class is not there.
     """
     layout, path = parse_spec(spec)
-    records, notices = LAYOUTS[layout](path)
+    if split is not None and layout != "coco":
+        raise SettingsError(f"--split chooses a split of COCO-AD, which {layout}:{path} is not; leave it out")
+    records, notices = read_coco(path, split) if layout == "coco" else LAYOUTS[layout](path)
+    missing = missing_classes(layout, path, records)
+    if missing:
+        title, total = PUBLISHED[layout].title, len(PUBLISHED[layout].classes)
+        notices.append(
+            f"{path} holds {total - len(missing)} of {title}'s {total} classes; without {', '.join(missing)}"
+        )
     data = DataSet(layouts=(layout,), root=path, records=tuple(records), notices=tuple(notices))
-    return choose_classes(data, classes)
+    return choose_views(choose_classes(data, classes), views)
 
 
 def parse_spec(spec: str) -> tuple[str, Path]:
@@ -79,27 +110,39 @@ def fitting_layouts(root: Path) -> tuple[str, ...]:
     """Return the layouts that a root that exists may have, at least one."""
     if (root / synthetic.MARKER).is_file():
         return ("synthetic",)
-    names = {path.name for path in root.iterdir()} if root.is_dir() else set()
-    return ("mvtec", "folder") if (names | {root.resolve().name}) & set(mvtec.CLASSES) else ("folder",)
+    if not root.is_dir():
+        return ("folder",)
+    marked = sign(root)
+    if marked:
+        return (marked,)
+    names = {path.name for path in root.iterdir()} | {folder_name(root)}
+    named = {"mvtec": mvtec.CLASSES, "medical": medical.CLASSES}
+    return (*(layout for layout, classes in named.items() if names & set(classes)), "folder")
 
 
-def open_datasets(specs: Sequence[str], classes: Sequence[str] = ()) -> DataSet:
+def open_datasets(
+    specs: Sequence[str], classes: Sequence[str] = (), *, views: Sequence[str] = (), split: int | None = None
+) -> DataSet:
     """Return several data sets as one; a class name that two of them share gets its root's name in front.
+
+    Arguments as `open_dataset`; views and split choose from those sets that have them.
 
     Raises: as `open_dataset`.
     """
     if not specs:
         raise SettingsError("no data set given; expected one or more such as --data mvtec:/data/mvtec")
-    parts = [open_dataset(spec) for spec in specs]
+    if split is not None and not any(parse_spec(spec)[0] == "coco" for spec in specs):
+        raise SettingsError(f"--split chooses a split of COCO-AD, which is not among {', '.join(specs)}; leave it out")
+    parts = [open_dataset(spec, split=split if parse_spec(spec)[0] == "coco" else None) for spec in specs]
     names = [name for part in parts for name in part.classes]
     shared = {name for name in names if names.count(name) > 1}
     records, notices = [], [notice for part in parts for notice in part.notices]
     for part in parts:
         for record in part.records:
             clash = record.class_name in shared
-            name = f"{part.root.resolve().name}/{record.class_name}" if clash else record.class_name
+            name = f"{folder_name(part.root)}/{record.class_name}" if clash else record.class_name
             records.append(replace(record, class_name=name))
-    if len({(part.root.resolve().name, name) for part in parts for name in part.classes}) < len(names):
+    if len({(folder_name(part.root), name) for part in parts for name in part.classes}) < len(names):
         raise SettingsError(
             f"classes {', '.join(sorted(shared))} are in several data sets of the same name; rename one"
         )
@@ -107,7 +150,22 @@ def open_datasets(specs: Sequence[str], classes: Sequence[str] = ()) -> DataSet:
         notices.append(f"classes {', '.join(sorted(shared))} are in several sets; each got its root's name in front")
     layouts = tuple(dict.fromkeys(layout for part in parts for layout in part.layouts))
     data = DataSet(layouts=layouts, root=parts[0].root, records=tuple(records), notices=tuple(notices))
-    return choose_classes(data, classes)
+    return choose_views(choose_classes(data, classes), views)
+
+
+def choose_views(data: DataSet, views: Sequence[str]) -> DataSet:
+    """Return the data set with these views only, and all images of objects that are seen by one camera; none: all.
+
+    Raises:
+        SettingsError: one of them is not there.
+    """
+    there = sorted({record.view for record in data.records if record.view is not None})
+    unknown = sorted(set(views) - set(there))
+    if unknown:
+        raise SettingsError(f"{data.root} has no view {', '.join(unknown)}; it has {', '.join(there) or 'none'}")
+    if not views:
+        return data
+    return replace(data, records=tuple(record for record in data.records if record.view in (None, *views)))
 
 
 def choose_classes(data: DataSet, classes: Sequence[str]) -> DataSet:

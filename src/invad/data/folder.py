@@ -2,7 +2,7 @@
 
 A manifest is a CSV file with a header, or JSON lines, with the columns `image`, and where they are known `mask`,
 `class`, `defect`, `split` and `label` (0 or `normal`, 1 or `anomalous`). Paths are relative to the manifest and stay
-under it.
+under it. The index files `meta.json` that the published toolbox writes are manifests too.
 """
 
 import csv
@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invad.data.mvtec import list_images, nearest, read_class_folders
+from invad.data.index import field, inside, read_json, read_text
+from invad.data.mvtec import by_name, folder_name, is_class, list_images, nearest, read_class_folders
 from invad.errors import DataError
 from invad.records import GOOD, Record, Split
 
 COLUMNS = ("image", "mask", "class", "defect", "split", "label")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+META = "meta.json"
 NORMAL, ANOMALOUS = ("0", "normal", GOOD), ("1", "anomalous", "anomaly", "defect")
 
 
@@ -32,21 +34,25 @@ def read_folder(root: Path) -> tuple[list[Record], list[str]]:
     if not root.is_dir():
         raise DataError(f"the folder {root} does not exist{nearest(root)}")
     flat = list_images(root)
+    if not flat and (root / META).is_file() and not any(is_class(path) for path in (root, *by_name(root))):
+        return read_meta(root / META)
     if not flat:
         return read_class_folders(root)
     if any((root / name).is_dir() for name in ("train", "test")):
         raise DataError(f"{root} holds both images and folders `train` or `test`; expected one or the other")
-    name = root.resolve().name
+    name = folder_name(root)
     records = [Record(image=path, class_name=name, split="train") for path in flat]
     return records, [f"{root} is a flat folder: its {len(flat)} images are taken as normal training images"]
 
 
 def read_manifest(path: Path) -> tuple[list[Record], list[str]]:
-    """Return the records of a manifest (`.csv`, or JSON lines) in its order, and notices.
+    """Return the records of a manifest (`.csv`, JSON lines, or `.json`, see `read_meta`) in its order, and notices.
 
     Raises:
         DataError: a line lacks an image, has an unknown split or label, or a path that leaves the manifest's folder.
     """
+    if path.suffix.lower() == ".json":
+        return read_meta(path)
     rows = _read_rows(path)
     if not rows:
         raise DataError(f"{path} names no image; expected a line for each, with a column `image`")
@@ -55,16 +61,50 @@ def read_manifest(path: Path) -> tuple[list[Record], list[str]]:
     return [_record(path, f"{path}, line {line}", row) for line, row in rows], notices if unread else []
 
 
+def read_meta(path: Path) -> tuple[list[Record], list[str]]:
+    """Return the records of an index file of the published toolbox, in its order; its paths are relative to it.
+
+    It holds {`train` | `validation` | `test`: {class: [entry]}}, an entry being {`img_path`, `mask_path`, `cls_name`,
+    `specie_name`, `anomaly`}.
+
+    Raises:
+        DataError: it holds something else, or a path that leaves its folder.
+    """
+    content = read_json(path)
+    splits = [split for split in SPLITS if isinstance(content, dict) and split in content]
+    if not splits or len(splits) < len(content):
+        raise DataError(f"{path} is no index file: expected an object with {', '.join(SPLITS)} and nothing else")
+    records = [
+        _meta_record(path, f"{path}, {split} {name} {number}", split, item)
+        for split in splits
+        for name in field(content, split, dict, str(path))
+        for number, item in enumerate(field(content[split], name, list, f"{path}, {split}"))
+    ]
+    if not records:
+        raise DataError(f"{path} names no image")
+    return records, []
+
+
+def _meta_record(path: Path, where: str, split: Split, item: Mapping[str, Any]) -> Record:
+    anomaly, specie, mask = field(item, "anomaly", int, where), item.get("specie_name"), item.get("mask_path")
+    kind = str(specie) if specie and specie != GOOD else "anomalous"
+    return Record(
+        image=inside(path.parent, field(item, "img_path", str, where), where),
+        mask=inside(path.parent, str(mask), where) if mask and anomaly else None,
+        class_name=field(item, "cls_name", str, where),
+        defect=kind if anomaly else GOOD,
+        split=split,
+    )
+
+
 def _read_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """Every entry with the number of its last line."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         if path.suffix.lower() == ".csv":
             reader = csv.DictReader(io.StringIO(text, newline=""))
             return [(reader.line_num, row) for row in reader]
         rows = [(number, json.loads(line)) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file in UTF-8: {error}") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{path} is neither a .csv file nor JSON lines: {error}") from error
     except csv.Error as error:
@@ -82,8 +122,8 @@ def _record(manifest: Path, where: str, row: Mapping[str, Any]) -> Record:
     if not row.get("image"):
         raise DataError(f"{where}: no image; expected a column `image` with a path")
     return Record(
-        image=_inside(manifest, where, str(row["image"])),
-        mask=_inside(manifest, where, str(row["mask"])) if row.get("mask") else None,
+        image=inside(manifest.parent, str(row["image"]), where),
+        mask=inside(manifest.parent, str(row["mask"]), where) if row.get("mask") else None,
         class_name=str(row.get("class") or manifest.stem),
         defect=_defect(where, row),
         split=split,
@@ -99,12 +139,3 @@ def _defect(where: str, row: Mapping[str, Any]) -> str:
     if defect and label and (defect == GOOD) != (label in NORMAL):
         raise DataError(f"{where}: label {label!r} contradicts defect {defect!r}")
     return defect or ("anomalous" if label in ANOMALOUS else GOOD)
-
-
-def _inside(manifest: Path, where: str, name: str) -> Path:
-    """The path under the manifest's folder, or an error where it leaves it."""
-    root = manifest.parent.resolve()
-    path = (root / name.replace("\\", "/")).resolve()
-    if not path.is_relative_to(root):
-        raise DataError(f"{where}: the path {name!r} leaves the folder of the manifest; it is refused")
-    return manifest.parent / path.relative_to(root)

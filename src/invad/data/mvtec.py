@@ -3,6 +3,7 @@
 The same layout serves people's own folders and the synthetic set, which `read_class_folders` reads.
 """
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +16,6 @@ CLASSES = (
     "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile",
     "toothbrush", "transistor", "wood", "zipper",
 )  # fmt: skip
-COUNTS = {"train": 3629, "test": 1725}
-"""Images of all classes, as published."""
 
 
 def read_mvtec(root: Path) -> tuple[list[Record], list[str]]:
@@ -24,18 +23,7 @@ def read_mvtec(root: Path) -> tuple[list[Record], list[str]]:
 
     Raises: as `read_class_folders`.
     """
-    records, notices = read_class_folders(root)
-    missing = missing_classes(root, records)
-    if missing:
-        present = len(CLASSES) - len(missing)
-        notices.append(f"{root} holds {present} of MVTec AD's {len(CLASSES)} classes; without {', '.join(missing)}")
-    return records, notices
-
-
-def missing_classes(root: Path, records: Sequence[Record]) -> list[str]:
-    """Return the published classes that a root of MVTec AD lacks; none where one class folder was given directly."""
-    found = {record.class_name for record in records}
-    return [name for name in CLASSES if name not in found] if found & set(CLASSES) and not _is_class(root) else []
+    return read_class_folders(root)
 
 
 def read_class_folders(root: Path) -> tuple[list[Record], list[str]]:
@@ -62,7 +50,7 @@ def class_folders(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise DataError(f"the folder {root} does not exist{nearest(root)}")
-    folders = [root] if _is_class(root) else [path for path in by_name(root) if _is_class(path)]
+    folders = [root] if is_class(root) else [path for path in by_name(root) if is_class(path)]
     if not folders:
         raise DataError(f"{root} holds no class folder; expected CLASS/train/good/ with the normal images in it")
     return folders
@@ -75,6 +63,16 @@ def nearest(path: Path) -> str:
         return ""
     names = [entry.name for entry in by_name(parent)][:5]
     return f" ({parent} does, and holds {', '.join(names) or 'nothing'})"
+
+
+def folder_name(folder: Path) -> str:
+    """Return the name that a folder is called by: a link's own name, not its target's.
+
+    Example:
+        >>> folder_name(Path("parts/nut/../bolt"))
+        'bolt'
+    """
+    return Path(os.path.abspath(folder)).name  # noqa: PTH100, which would follow no `..`
 
 
 def by_name(folder: Path) -> list[Path]:
@@ -95,7 +93,7 @@ def read_class(folder: Path) -> tuple[list[Record], list[str]]:
     Raises:
         DataError: there is no good training image, or masks and images of a defect do not pair.
     """
-    name = folder.resolve().name
+    name = folder_name(folder)
     good = list_images(folder / "train" / GOOD)
     if not good:
         raise DataError(
@@ -106,29 +104,40 @@ def read_class(folder: Path) -> tuple[list[Record], list[str]]:
     if (folder / "test").is_dir():
         if not (folder / "ground_truth").is_dir():
             notices.append(f"class {name!r} has no masks (no {folder / 'ground_truth'}): image metrics only")
-        for defect in by_name(folder / "test"):
-            if defect.is_dir():
-                records += _test_records(folder, name, defect.name)
+        truth = by_name(folder / "ground_truth") if (folder / "ground_truth").is_dir() else []
+        kinds = {path.name for path in (*by_name(folder / "test"), *truth) if path.is_dir()}
+        for defect in sorted(kinds):
+            records += _test_records(folder, name, defect)
     return records, notices
 
 
-def _is_class(folder: Path) -> bool:
+def is_class(folder: Path) -> bool:
+    """Return whether a folder is laid out as a class of MVTec AD."""
     return (folder / "train").is_dir() or (folder / "test").is_dir()
 
 
 def _test_records(folder: Path, name: str, defect: str) -> list[Record]:
     """The test images of one kind, those with a defect each paired with its mask by name."""
-    images = list_images(folder / "test" / defect)
+    images = folder / "test" / defect
     if defect == GOOD or not (folder / "ground_truth").is_dir():
-        return [Record(image=path, class_name=name, split="test", defect=defect) for path in images]
-    masks = _masks_by_stem(folder / "ground_truth" / defect)
+        return [Record(image=path, class_name=name, split="test", defect=defect) for path in list_images(images)]
+    return paired(name, defect, images, folder / "ground_truth" / defect)
+
+
+def paired(name: str, defect: str, image_folder: Path, mask_folder: Path) -> list[Record]:
+    """Return the test images of one defect, each with the mask of its name.
+
+    Raises:
+        DataError: an image lacks its mask, or a mask its image.
+    """
+    images, masks = list_images(image_folder), _masks_by_stem(mask_folder)
     stems = {path.stem for path in images}
     missing = [path.name for path in images if path.stem not in masks]
     extra = [path.name for stem, path in masks.items() if stem not in stems]
     if missing:
-        raise DataError(_listed(missing, f"in {folder / 'test' / defect}", f"no mask in {folder / 'ground_truth'}"))
+        raise DataError(_listed(missing, f"in {image_folder}", f"no mask in {mask_folder}"))
     if extra:
-        raise DataError(_listed(extra, f"in {folder / 'ground_truth' / defect}", f"no image in {folder / 'test'}"))
+        raise DataError(_listed(extra, f"in {mask_folder}", f"no image in {image_folder}"))
     return [Record(image=path, class_name=name, split="test", defect=defect, mask=masks[path.stem]) for path in images]
 
 

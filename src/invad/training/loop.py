@@ -19,8 +19,8 @@ from torch import Tensor
 from invad.checkpoint import Position, list_checkpoints, load_newest, save_checkpoint, save_encoder
 from invad.data import DataSet, ImageSource, batches, open_datasets
 from invad.devices import choose_device, to_device
-from invad.errors import DataError, RunError
-from invad.evaluation import evaluate_model, score_images, skipped_notices
+from invad.errors import DataError, RunError, SettingsError
+from invad.evaluation import evaluate_model, skipped_notices
 from invad.model import InvAD, inversion_loss
 from invad.model.analytic import AnalyticEncoder
 from invad.records import Record
@@ -31,6 +31,7 @@ from invad.training.features import feature_batches, store_features
 from invad.training.interrupt import Interrupt
 from invad.training.optimisation import clip_gradients, learning_rate_at, make_optimiser
 from invad.training.progress import Progress
+from invad.training.scale import colour_scale
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -39,10 +40,6 @@ T = TypeVar("T")
 
 CHECKPOINT_SECONDS = 60.0
 """Checkpoints are written at the end of an epoch, but not more often than this."""
-SCALE_IMAGES = 24
-"""Training images of each class that the colour scale of maps is taken from."""
-SCALE_SPAN = 1.5
-"""Where the colour scale ends, in units of where it starts; defects of real images peak at 1.2 to 2."""
 LOG_STEPS = 10
 """Steps between two looks at the loss; looking waits for the accelerator."""
 
@@ -78,14 +75,15 @@ def train(settings: TrainSettings, out: Path | str, *, quiet: bool = False) -> R
         RunError: the folder is taken or cannot be written, or the loss is no longer a number.
         KeyboardInterrupt: passed on after a checkpoint has been written, from which `resume` goes on.
     """
-    data = open_datasets(settings.data, settings.classes)
+    data = open_data(settings)
     settings = settings.resolved(data.layouts)
     device = choose_device(settings.device)
     Run.require_free(Path(out))
     if settings.tensorboard:
         require_tensorboard()
     model = build_from(settings, weights=settings.weights)
-    source = open_source(settings, training_records(data))
+    records = training_records(data, validation=settings.validation)
+    source = open_source(settings, records)
     if isinstance(model.encoder, AnalyticEncoder):
         model.encoder.fit(to_device(images, torch.device("cpu")) for _, images in batches(source, _blocks(source)))
     run = Run.create(Path(out))
@@ -93,7 +91,7 @@ def train(settings: TrainSettings, out: Path | str, *, quiet: bool = False) -> R
     run.write_records(source.records)
     run.write_environment()
     settings.save(run.settings_file)  # last: a folder without it is not a run
-    for text in (*data.notices, *skipped_notices(source, "training")):
+    for text in (*data.notices, *validation_notices(data, settings.validation), *skipped_notices(source, "training")):
         run.log(event="notice", text=text)
         Console(stderr=True, quiet=quiet).print(f"note: {text}", highlight=False)
     _start(run, settings, model.to(device), source, data, quiet=quiet)
@@ -108,25 +106,44 @@ def resume(path: Path | str, *, quiet: bool = False) -> Run:
     """
     run = Run.open(Path(path))
     settings = run.settings()
-    data = open_datasets(settings.data, settings.classes)
-    source = open_source(settings, training_records(data))
+    data = open_data(settings)
+    source = open_source(settings, training_records(data, validation=settings.validation))
     run.check_records(source.records)
     model = load_untrained(run).to(choose_device(settings.device))
     _start(run, settings, model, source, data, quiet=quiet)
     return run
 
 
-def training_records(data: DataSet) -> tuple[Record, ...]:
+def open_data(settings: TrainSettings) -> DataSet:
+    """Return the data sets that settings name, as one."""
+    return open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
+
+
+def training_records(data: DataSet, *, validation: bool = True) -> tuple[Record, ...]:
     """Return the normal images to learn from: those of the split `train`, and of `validation` where there is one.
 
     Raises:
-        DataError: there is none.
+        SettingsError: `validation` is to be left out, and there is none.
+        DataError: there is no normal image.
     """
-    records = (*data.split("train"), *data.split("validation"))
+    held_out = data.split("validation")
+    if not validation and not held_out:
+        raise SettingsError(f"{data.root} has no split `validation` to leave out; drop --no-validation")
+    records = (*data.split("train"), *(held_out if validation else ()))
     normal = tuple(record for record in records if not record.anomalous)
     if not normal:
         raise DataError(f"{data.root} holds no normal training image; expected some in CLASS/train/good/")
     return normal
+
+
+def validation_notices(data: DataSet, validation: bool) -> tuple[str, ...]:
+    """Say what became of the split `validation`, where there is one."""
+    count = len(data.split("validation"))
+    if not count:
+        return ()
+    if validation:
+        return (f"trained on train + validation ({count} images of it)",)
+    return (f"trained without the {count} images of the split validation",)
 
 
 def open_source(settings: TrainSettings, records: tuple[Record, ...]) -> ImageSource:
@@ -225,7 +242,7 @@ def _run(job: Job, start: Position, *, quiet: bool) -> None:
             if s.eval_every and (epoch + 1) % s.eval_every == 0:
                 _watch(job, epoch + 1)
     if not job.run.scale_file.exists():
-        job.run.write_scale(*_scale(job))
+        job.run.write_scale(*colour_scale(job.model, job.source))
         job.run.log(event="finished", epoch=epochs, total_steps=position.total_steps)
 
 
@@ -281,22 +298,6 @@ def _watch(job: Job, epoch: int) -> None:
         for key, value in mean.items():
             if value is not None:
                 job.board.add_scalar(f"test/{key}", value, epoch)
-
-
-def _scale(job: Job) -> tuple[float, float]:
-    """The colour scale for maps: it starts where a normal image's map peaks, and ends at SCALE_SPAN times that.
-
-    Classes differ in their peaks; the mean of theirs lets the defects of quiet classes be seen too.
-    """
-    names = np.array([record.class_name for record in job.source.records])
-    peaks = []
-    for name in np.unique(names):
-        members = np.flatnonzero(names == name)
-        few = members[np.linspace(0, len(members) - 1, num=min(SCALE_IMAGES, len(members))).astype(np.int64)]
-        scores = np.concatenate([batch for _, _, batch in score_images(job.model, job.source, few)])
-        peaks.append(np.quantile(scores, 0.95))
-    low = float(np.mean(peaks))
-    return low, SCALE_SPAN * low
 
 
 def _blocks(source: ImageSource, size: int = 16) -> list[NDArray[np.int64]]:

@@ -1,0 +1,105 @@
+"""The published table: its means recomputed, what is wrong in print pinned, and runs beside it."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from invad.cli.main import run
+from invad.comparison import compare, to_csv
+from invad.data import LAYOUTS
+from invad.metrics import KEYS
+from invad.metrics.results import MEANS, ClassResult, Results
+from invad.metrics.table import to_json
+from invad.presets import MODELS
+from invad.reference import downloads, mean_of_parts, published_rows, wrong_means
+from invad.settings import TrainSettings
+
+WRONG = {
+    ("invad", "realiad"): (53.4, 55.6),
+    ("invad", "medical"): (61.4, 64.0),
+    ("invad-lite", "mvtec"): (68.6, 70.1),
+    ("invad-lite", "visa"): (59.0, 61.1),
+    ("invad-lite", "coco"): (26.6, 37.4),
+    ("invad-lite", "mvtec3d"): (57.6, 59.1),
+    ("invad-lite", "realiad"): (53.7, 55.9),
+    ("invad-lite", "medical"): (55.3, 59.0),
+}
+SHIFTED = ("aupro", "auroc_pixel", "ap_pixel", "f1max_pixel")
+
+
+def test_the_wrong_means_of_the_printed_table() -> None:
+    found = {(model, data): (was, round(mean, 1)) for (model, data, _), (was, mean) in wrong_means().items()}
+    assert found == WRONG
+    assert {key for _, _, key in wrong_means()} == {"mad_pixel"}
+
+
+def test_every_other_mean_and_the_shifted_columns() -> None:
+    printed, corrected = published_rows(printed=True), published_rows()
+    assert len(printed) == len(corrected) == 12
+    for was, row in zip(printed, corrected, strict=True):
+        assert row.model in MODELS and row.dataset in LAYOUTS
+        for key in MEANS:
+            assert abs(row.values[key] - mean_of_parts(row.values, key)) < 0.1
+        wrong = (row.model, row.dataset) in WRONG
+        order = (*SHIFTED[1:], SHIFTED[0]) if wrong else SHIFTED
+        assert [was.values[key] for key in SHIFTED] == [row.values[key] for key in order]
+        if wrong:
+            mean = (row.values["ap_pixel"] + row.values["f1max_pixel"] + row.values["aupro"]) / 3
+            assert abs(was.values["mad_pixel"] - mean) < 0.1, "printed is the mean of AP_P, F1-max_P and AU-PRO"
+
+
+@pytest.mark.shared
+def test_the_table_is_the_one_given(shared: Path) -> None:
+    for printed, name in ((True, "as_printed"), (False, "corrected")):
+        with (shared / "reference/published_results.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row["corrected"] == name]
+        found = [(row.model, row.dataset, row.values) for row in published_rows(printed=printed)]
+        assert found == [(row["model"], row["dataset"], {k: float(row[k]) for k in KEYS}) for row in rows]
+
+
+def test_downloads(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(downloads()) == 12 and all(row["log_url"].startswith("https://") for row in downloads())
+    for how in ("markdown", "csv", "json"):
+        assert run(["results", "--downloads", "--format", how]) == 0
+        assert downloads()[0]["log_url"] in capsys.readouterr().out
+
+
+def evaluated(path: Path, value: float, data: str = "mvtec:/data", split: int | None = None) -> Path:
+    """A run folder with the results of an evaluation and nothing else."""
+    values: dict[str, float | None] = dict.fromkeys(KEYS, value)
+    one = ClassResult(name="bottle", images=2, anomalous=1, values=values, reasons={})
+    results = Results(protocol="paper", classes=(one,), mean=values, skipped={})
+    (path / "evaluation").mkdir(parents=True)
+    (path / "evaluation/results-paper.json").write_text(to_json(results))
+    TrainSettings(data=(data,), model="invad", split=split).save(path / "settings.toml")  # type: ignore[arg-type]
+    return path
+
+
+def test_runs_beside_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = evaluated(tmp_path / "a", 0.9), evaluated(tmp_path / "b", 0.5, "folder:/x")
+    lines = compare([a, b])
+    assert [line.what for line in lines[:3]] == ["published", str(a), "difference"]
+    assert lines[2].protocol == "paper - paper" and lines[1].classes == 1
+    assert lines[2].values["mad"] == pytest.approx(90 - 86.7)
+    assert lines[-1].what == str(b), "what nothing is published of stands at the end"
+    rows = list(csv.reader(to_csv(lines).splitlines()))
+    assert rows[3][-1] == "+3.3" and len(rows) == 1 + 12 + 2 + 1
+    assert run(["results", str(a)]) == 0
+    assert "| +3.3 |" in capsys.readouterr().out
+    assert run(["results", str(a), "--printed", "--format", "json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["lines"][0]["what"] == "published, as printed" and len(content["lines"]) == 14
+    (a / "evaluation/results-paper.json").unlink()
+    assert run(["results", str(a)]) == 2
+    assert "has not been evaluated; run `invad evaluate" in capsys.readouterr().err
+
+
+def test_the_mean_of_the_four_splits(tmp_path: Path) -> None:
+    runs = [evaluated(tmp_path / str(split), 0.1 * (split + 1), "coco:/x", split) for split in range(4)]
+    lines = [line for line in compare(runs) if (line.model, line.dataset) == ("invad", "coco")]
+    assert [line.what for line in lines][-2:] == ["mean of the four splits", "difference"]
+    assert lines[-2].values["mad"] == pytest.approx(25) and lines[-1].values["mad"] == pytest.approx(25 - 50.1)
+    assert len(lines) == 1 + 4 + 2, "one split has no difference: nothing is published of it"
+    assert not any(line.what.startswith("mean") for line in compare(runs[:3]))
