@@ -265,6 +265,20 @@ def test_help_lists_every_verb_and_importing_is_light() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_reader_that_stops_early_is_no_fault() -> None:
+    code = "import sys; from invad.cli.main import main; sys.stdin.readline(); main(['data', 'list'])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdin and process.stdout and process.stderr
+    process.stdout.close()  # before anything is printed
+    process.stdin.write(b"now\n")
+    process.stdin.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait() == 0
+
+
 def test_public_names_are_pinned() -> None:
     assert invad.__all__ == sorted(invad.__all__)
     assert len(invad.__all__) <= 30

@@ -3,6 +3,7 @@
 Exit status: 0 done; 2 the input's fault (a message says what to do); 130 stopped by Ctrl-C.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -56,6 +57,9 @@ def run(argv: Sequence[str]) -> int:
         return 2
     try:
         parse(verb, rest).run()
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InvadError as error:
         print(f"invad: {error}", file=sys.stderr)
         return 2
