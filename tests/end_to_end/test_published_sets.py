@@ -29,6 +29,7 @@ def test_check_train_evaluate_predict(layout: str, tmp_path: Path, capsys: pytes
     results = json.loads((out / "evaluation/results-exact.json").read_text())
     assert [one["name"] for one in results["classes"]] == list(classes)
     assert all(value is not None for value in results["mean"].values())
+    assert (results["sample_mean"] is not None) == (layout == "realiad"), "objects seen by several cameras"
     image = next(path for path in sorted(root.rglob("*")) if path.suffix.lower() in (".jpg", ".png"))
     assert run(["predict", str(out), str(image), "--out", str(tmp_path / "predictions")]) == 0
 
