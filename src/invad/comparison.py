@@ -16,6 +16,7 @@ from invad.reference import PublishedRow, published_rows
 from invad.runs import Run
 
 Values = dict[str, float | None]
+MEAN = "mean of the four splits"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,9 +98,6 @@ def _coco_means(lines: Sequence[Line]) -> list[Line]:
             values = {key: _mean([line.values[key] for line in own]) for key in KEYS}
             means.append(Line(model=model, dataset="coco", what=MEAN, protocol=protocol, classes=None, values=values))
     return means
-
-
-MEAN = "mean of the four splits"
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

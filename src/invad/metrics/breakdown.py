@@ -9,9 +9,7 @@ from invad.metrics.checks import ArrayLike, BoolArray, FloatArray, UndefinedMetr
 from invad.metrics.counts import rank
 from invad.metrics.ranking import auroc, average_precision, check_images, f1max
 from invad.metrics.results import SAMPLE_TITLES, DefectResult, SampleResult
-
-GOOD = "good"
-"""The defect type of a normal image."""
+from invad.records import GOOD
 
 
 def evaluate_samples(scores: ArrayLike, labels: ArrayLike, samples: Sequence[str]) -> SampleResult:
