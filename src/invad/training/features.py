@@ -52,7 +52,7 @@ def store_features(model: InvAD, source: ImageSource, budget: float, *, quiet: b
         quiet: show no progress.
     """
     device = next(model.trained_parameters()).device
-    blocks = np.array_split(np.arange(len(source)), -(-len(source) // BLOCK))
+    blocks = all_blocks(source)
     stored: list[Tensor] = []
     shown = track(
         batches(source, blocks),
@@ -71,3 +71,8 @@ def store_features(model: InvAD, source: ImageSource, budget: float, *, quiet: b
         for kept, level in zip(stored, levels, strict=True):
             kept[torch.from_numpy(indices).to(device)] = level
     return stored
+
+
+def all_blocks(source: ImageSource) -> list[NDArray[np.int64]]:
+    """Return the indices of all images in order, in blocks of at most BLOCK and nearly one size."""
+    return np.array_split(np.arange(len(source)), -(-len(source) // BLOCK))

@@ -27,7 +27,7 @@ from invad.records import Record
 from invad.runs import Run, build_from, load_untrained
 from invad.settings import TrainSettings
 from invad.training.board import open_board, require_tensorboard
-from invad.training.features import feature_batches, store_features
+from invad.training.features import all_blocks, feature_batches, store_features
 from invad.training.interrupt import Interrupt
 from invad.training.optimisation import clip_gradients, learning_rate_at, make_optimiser
 from invad.training.progress import Progress
@@ -85,7 +85,7 @@ def train(settings: TrainSettings, out: Path | str, *, quiet: bool = False) -> R
     records = training_records(data, validation=settings.validation)
     source = open_source(settings, records)
     if isinstance(model.encoder, AnalyticEncoder):
-        model.encoder.fit(to_device(images, torch.device("cpu")) for _, images in batches(source, _blocks(source)))
+        model.encoder.fit(to_device(images, torch.device("cpu")) for _, images in batches(source, all_blocks(source)))
     run = Run.create(Path(out))
     save_encoder(run.encoder_file, model)
     run.write_records(source.records)
@@ -298,11 +298,6 @@ def _watch(job: Job, epoch: int) -> None:
         for key, value in mean.items():
             if value is not None:
                 job.board.add_scalar(f"test/{key}", value, epoch)
-
-
-def _blocks(source: ImageSource, size: int = 16) -> list[NDArray[np.int64]]:
-    """All indices in order, so many at a time."""
-    return np.array_split(np.arange(len(source)), max(1, len(source) // size))
 
 
 def _given(value: T | None) -> T:
