@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from invad.records import Record
     from invad.runs import Run
     from invad.settings import TrainSettings
-    from invad.training import resume, train
+    from invad.training import dry_run, reproduce, resume, train
 
 _HOME = {
     "DataSet": "invad.data",
@@ -37,12 +37,14 @@ _HOME = {
     "Run": "invad.runs",
     "TrainSettings": "invad.settings",
     "build_model": "invad.model",
+    "dry_run": "invad.training",
     "check_dataset": "invad.data",
     "evaluate": "invad.evaluation",
     "evaluate_maps": "invad.evaluation",
     "import_weights": "invad.importing",
     "load": "invad.inference",
     "open_dataset": "invad.data",
+    "reproduce": "invad.training",
     "resume": "invad.training",
     "train": "invad.training",
 }
@@ -59,11 +61,13 @@ __all__ = [
     "TrainSettings",
     "build_model",
     "check_dataset",
+    "dry_run",
     "evaluate",
     "evaluate_maps",
     "import_weights",
     "load",
     "open_dataset",
+    "reproduce",
     "resume",
     "train",
 ]
