@@ -18,6 +18,7 @@ def write_curve(run: Run) -> None:
         RunError: the picture cannot be written.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
 
     learnt, held_back = losses(run.events())
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
@@ -27,6 +28,8 @@ def write_curve(run: Run) -> None:
     if held_back:
         axes.plot(*_columns(held_back), color="#c4541a", linewidth=2, marker=".", label="images held back")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log", title=run.path.name)
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter(ScalarFormatter())
     axes.grid(True, which="both", alpha=0.25)
     axes.legend()
     buffer = io.BytesIO()
@@ -63,7 +66,7 @@ def _in_epochs(points: list[tuple[int, float]], per_epoch: int) -> Points:
     return [(steps / per_epoch, loss) for steps, loss in points]
 
 
-def _smooth(points: Points, keep: float = 0.9) -> Points:
+def _smooth(points: Points, keep: float = 0.8) -> Points:
     """The running mean of the losses, in which one counts `keep` times as much as the next."""
     smoothed: Points = []
     total = weight = 0.0
