@@ -123,9 +123,10 @@ class OnDisk:
 
     def _read(self, path: Path) -> bytes | None:
         """What a file holds; None where it is not there, or not whole."""
-        if not path.is_file():
+        try:
+            data = path.read_bytes()
+        except OSError:
             return None
-        data = path.read_bytes()
         values, found = data[:-4], data[-4:]
         whole = len(values) == self._bytes() and zlib.crc32(values).to_bytes(4, "little") == found
         return values if whole else None
