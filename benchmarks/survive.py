@@ -9,20 +9,23 @@ the end. Features are in memory and on disk in turn. The exit status is 1 if any
 """
 
 import argparse
+import multiprocessing
 import os
 import platform
 import random
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from invad import TrainSettings
 from invad.checkpoint import list_checkpoints
+from invad.cli.main import run
 from invad.data import make_synthetic
 from invad.runs import Run, environment
 
@@ -31,7 +34,8 @@ WHERE = {"features in memory": 1.0, "features on disk": 0.0}
 AIMS = ("any moment",) * 6 + ("writing",) * 2 + ("finishing",)
 """What kills are aimed at, by chance."""
 PHASES = ("setup", "encoding", "training", "writing a file", "finishing")
-START = "import sys, invad.cli.training, invad.training; from invad.cli.main import main; print('ready', flush=True); "
+CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+"""How processes start: each anew, from one that has imported what they need, where the system can fork."""
 LIMIT = 300
 """Starts without an end after which a run counts as lost."""
 
@@ -62,6 +66,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
+    if CONTEXT.get_start_method() == "forkserver":
+        CONTEXT.set_forkserver_preload(["invad.training", "invad.cli.training"])
     with tempfile.TemporaryDirectory() as folder:
         outcome = survive(Path(folder), args.kills, random.Random(args.seed))
     show(outcome)
@@ -90,11 +96,11 @@ def survive(folder: Path, kills: int, chance: random.Random) -> Outcome:
 def untouched(folder: Path, where: str) -> tuple[list[bytes], float]:
     """The final weights of a run without a kill, and the seconds that it took."""
     out = folder / f"untouched-{where.rpartition(' ')[2]}"
-    process = start(out, settings_of(folder, where, out))
-    started = time.monotonic()
-    _, said = process.communicate()
-    if process.returncode:
-        raise SystemExit(f"the run without a kill failed: {said}")
+    settings, started = settings_of(folder, where, out), time.monotonic()
+    process = start(out, settings)
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"the run without a kill failed: {said(out)}")
     return final_weights(out), time.monotonic() - started
 
 
@@ -118,15 +124,30 @@ def settings_of(folder: Path, where: str, out: Path) -> Path:
     return path
 
 
-def start(out: Path, settings: Path) -> subprocess.Popen[str]:
-    """Begin a run, or go on with it if it has begun, in a process of its own that has imported all it needs."""
+def start(out: Path, settings: Path) -> BaseProcess:
+    """Begin a run, or go on with it if it has begun, in a process of its own."""
     begun = Run(out).settings_file.is_file()
     args = ["train", "--resume", str(out)] if begun else ["train", "--config", str(settings), "--out", str(out)]
-    command = [sys.executable, "-c", f"{START} main({[*args, '--quiet']!r})"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.stdout.readline()
+    process = CONTEXT.Process(target=command_line, args=([*args, "--quiet"], spoken(out)))
+    process.start()
     return process
+
+
+def command_line(args: list[str], output: Path) -> None:
+    """The command `invad`, whose output goes to a file."""
+    with output.open("w") as file, redirect_stdout(file), redirect_stderr(file):
+        code = run(args)
+    sys.exit(code)
+
+
+def spoken(out: Path) -> Path:
+    """The file of what a run's last start said."""
+    return out.with_suffix(".txt")
+
+
+def said(out: Path) -> str:
+    """What a run's last start said."""
+    return spoken(out).read_text() if spoken(out).is_file() else ""
 
 
 def kill_until_done(
@@ -139,24 +160,22 @@ def kill_until_done(
         if outcome.kills < kills:
             wait_for_the_moment(process, out, chance.choice(AIMS), chance.uniform(0, seconds))
             process.kill()  # SIGKILL; on Windows TerminateProcess
-        _, said = process.communicate()
-        outcome.damaged += said.count("is damaged")
-        if process.returncode == 0:
+        process.join()
+        outcome.damaged += said(out).count("is damaged")
+        if process.exitcode == 0:
             return final_weights(out)
-        if process.returncode == 2:
-            outcome.lost.append(said)
+        if process.exitcode in (1, 2):  # an error, foreseen or not
+            outcome.lost.append(said(out))
             return None
-        if process.returncode == 1:
-            raise SystemExit(said)
         outcome.phases[phase(out, left)] += 1
     outcome.lost.append(f"no end after {LIMIT} starts")
     return None
 
 
-def wait_for_the_moment(process: subprocess.Popen[str], out: Path, aim: str, delay: float) -> None:
+def wait_for_the_moment(process: BaseProcess, out: Path, aim: str, delay: float) -> None:
     """Wait for a moment to kill; less long where the run ends before."""
     deadline = time.monotonic() + delay
-    while process.poll() is None:
+    while process.is_alive():
         there = {
             "any moment": time.monotonic() >= deadline,
             "writing": time.monotonic() >= deadline and any(parts(out)),
@@ -169,14 +188,14 @@ def wait_for_the_moment(process: subprocess.Popen[str], out: Path, aim: str, del
 
 def phase(out: Path, before: set[Path]) -> str:
     """What a killed run was doing, by what it left; `before` are the files that earlier kills left half written."""
-    run = Run(out)
-    if not run.settings_file.is_file():
+    folder = Run(out)
+    if not folder.settings_file.is_file():
         return "setup"
     if finished(out):
         return "finishing"
     if set(parts(out)) - before:
         return "writing a file"
-    return "training" if list_checkpoints(run.checkpoints) else "encoding"
+    return "training" if list_checkpoints(folder.checkpoints) else "encoding"
 
 
 def parts(out: Path) -> Iterator[Path]:
@@ -192,8 +211,8 @@ def finished(out: Path) -> bool:
 
 def final_weights(out: Path) -> list[bytes]:
     """The bytes of the last checkpoint and of the best one."""
-    run = Run(out)
-    return [list_checkpoints(run.checkpoints)[0].read_bytes(), run.best_file.read_bytes()]
+    folder = Run(out)
+    return [list_checkpoints(folder.checkpoints)[0].read_bytes(), folder.best_file.read_bytes()]
 
 
 def show(outcome: Outcome) -> None:
@@ -206,7 +225,8 @@ def show(outcome: Outcome) -> None:
     print(f"| **all** | **{outcome.kills}** |\n")
     runs = outcome.identical + outcome.other + len(outcome.lost)
     print(
-        f"{outcome.identical} of {runs} runs ended in the bits of one that nobody touched; {outcome.damaged} damaged checkpoints; {len(outcome.lost)} runs lost"
+        f"{outcome.identical} of {runs} runs ended in the bits of one that nobody touched; "
+        f"{outcome.damaged} damaged checkpoints; {len(outcome.lost)} runs lost"
     )
     for text in outcome.lost:
         print(f"lost: {text}")
