@@ -66,12 +66,20 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     args = parser.parse_args()
-    if CONTEXT.get_start_method() == "forkserver":
-        CONTEXT.set_forkserver_preload(["invad.training", "invad.cli.training"])
+    warm_up()
     with tempfile.TemporaryDirectory() as folder:
         outcome = survive(Path(folder), args.kills, random.Random(args.seed))
     show(outcome)
     sys.exit(bool(outcome.other or outcome.lost))
+
+
+def warm_up() -> None:
+    """Have all that runs need imported, so that the time of the first one is that of a run."""
+    if CONTEXT.get_start_method() == "forkserver":
+        CONTEXT.set_forkserver_preload(["invad.training", "invad.training.curve", "invad.cli.training"])
+    process = CONTEXT.Process(target=environment)
+    process.start()
+    process.join()
 
 
 def survive(folder: Path, kills: int, chance: random.Random) -> Outcome:
