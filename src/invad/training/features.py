@@ -176,7 +176,7 @@ def open_features(
         place = place_for(size, device)
         return _encode_all(model, source, shapes, dtype, device, place, quiet=quiet), f"{said} are kept in memory"
     if kept == "disk":
-        key = f"{FORMAT}|{encoder_key(model)}|{source.size}|{precision}"
+        key = f"{FORMAT}|{encoder_key(model)}|{source.size}|{precision}|{device.type}"
         files = tuple(_file(budget.folder, f"{key}|{digest}") for digest in hashes)
         stored = OnDisk(model=model, source=source, files=files, shapes=shapes, dtype=dtype, device=device)
         stored.fill(quiet=quiet)
