@@ -6,6 +6,9 @@ from pathlib import Path
 
 from invad.errors import RunError
 
+PART = ".part"
+"""How the name of a file ends that is being written; a hidden one, which only a kill leaves behind."""
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write data to path at once: into a temporary file beside it, synced, then renamed over it.
@@ -22,7 +25,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     except OSError as error:
         raise RunError(_cannot_write(path, error)) from error
     part = Path(name)
