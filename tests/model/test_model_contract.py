@@ -1,6 +1,7 @@
 """What every published model must do: learn, predict alike in any batch, be the same again, be saved, exported."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from invad.checkpoint import Position, load_newest, save_checkpoint
 from invad.model import InvAD, build_model
 from invad.presets import MODELS
 from invad.scoring import anomaly_map, image_score
-from invad.training.loop import train_step
 from invad.training.optimisation import make_optimiser
+from invad.training.parallel import Trainee
+from invad.training.step import train_step
 
 SIZE = (32, 48)
 
@@ -36,9 +38,10 @@ def images(count: int) -> Tensor:
 def fit(model: InvAD, steps: int = 4) -> list[float]:
     optimiser = make_optimiser(model.train().trained_parameters(), 1e-3)
     features = model.encode(images(4))
-    losses = [train_step(model, optimiser, features, loss_weight=5.0, clip=5.0, bf16=False) for _ in range(steps)]
+    step = partial(train_step, Trainee(model).train(), optimiser, features, loss_weight=5.0, clip=5.0, precision="fp32")
+    losses = [step()[0].item() for _ in range(steps)]
     model.eval()
-    return [loss.item() for loss in losses]
+    return losses
 
 
 def scores(model: InvAD, batch: Tensor) -> Tensor:
