@@ -47,6 +47,8 @@ LEARNING_RATE_PER_8_IMAGES = 1e-3
 LATENT_CHANNELS = 16
 GRADIENT_CLIP = 5.0
 IMAGE_SIZE = 256
+CACHE_MEMORY = 4.0
+"""GiB that decoded images may take in memory."""
 SEED = 42
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, Self, TypeVar
 from invad.errors import SettingsError
 from invad.files import write_text
 from invad.presets import (
+    CACHE_MEMORY,
     GRADIENT_CLIP,
     HELD_BACK,
     IMAGE_SIZE,
@@ -91,6 +92,9 @@ class TrainSettings:
     """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
     cache: Literal["memory", "disk", "none"] = "memory"
     """Where decoded and resized images are kept after the first epoch."""
+    cache_memory: float = CACHE_MEMORY
+    """GiB that decoded images may take where they are kept in memory; those beyond it are decoded in every epoch. None
+    are kept once their features are."""
     cache_dir: str | None = None
     """The folder of the disk cache. None: a folder in the user's cache directory."""
     feature_memory: float = 2.0
@@ -264,7 +268,7 @@ def _check(s: TrainSettings) -> None:
         raise SettingsError(f"image_size must be one number, or height and width, not {s.image_size}")
     if s.accumulate > s.batch_size:
         raise SettingsError(f"accumulate cannot part {s.batch_size} images of a batch into {s.accumulate}")
-    for name in ("eval_every", "feature_memory", "feature_disk", "patience", "checkpoint_every"):
+    for name in ("eval_every", "cache_memory", "feature_memory", "feature_disk", "patience", "checkpoint_every"):
         if getattr(s, name) < 0:
             raise SettingsError(f"{name} must be 0 or more, not {getattr(s, name)}")
     if s.held_back is not None and not 0 <= s.held_back <= 0.5:

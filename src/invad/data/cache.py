@@ -31,9 +31,14 @@ class Cache(Protocol):
 
 
 class MemoryCache:
-    """Keeps images in memory, by position."""
+    """Keeps images in memory, by position, as long as there is room.
 
-    def __init__(self) -> None:
+    Args:
+        room: bytes that images may take together.
+    """
+
+    def __init__(self, room: float) -> None:
+        self._room = room
         self._images: dict[int, NDArray[np.uint8]] = {}
 
     def get(self, index: int, path: Path, size: Size) -> NDArray[np.uint8] | None:
@@ -41,8 +46,9 @@ class MemoryCache:
         return self._images.get(index)
 
     def put(self, index: int, path: Path, size: Size, image: NDArray[np.uint8]) -> None:
-        """Keep an image (H, W, 3)."""
-        self._images[index] = image
+        """Keep an image (H, W, 3), if it is not too much."""
+        if (len(self._images) + 1) * image.nbytes <= self._room:
+            self._images[index] = image
 
 
 class DiskCache:

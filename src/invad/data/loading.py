@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from invad.data.cache import Cache, DiskCache, Kind, MemoryCache, default_cache_dir
 from invad.data.images import read_image, read_mask, resize_image, resize_mask
 from invad.errors import ImageError
+from invad.presets import CACHE_MEMORY
 from invad.records import Record, Size
 
 Loaded = TypeVar("Loaded")
@@ -28,6 +29,7 @@ class ImageSource:
         records: which images.
         size: height and width to resize them to.
         cache: where decoded images are kept.
+        cache_memory: GiB that those in memory may take; images beyond it are decoded whenever they are asked for.
         cache_dir: the folder of the disk cache; None: the user's cache directory.
         skip_unreadable: decode everything now and leave out what cannot be read, instead of stopping at it later.
     """
@@ -38,11 +40,12 @@ class ImageSource:
         size: Size,
         *,
         cache: Kind = "memory",
+        cache_memory: float = CACHE_MEMORY,
         cache_dir: Path | None = None,
         skip_unreadable: bool = False,
     ) -> None:
         self.size = size
-        self._cache = _open_cache(cache, cache_dir)
+        self._cache = _open_cache(cache, cache_memory, cache_dir)
         unreadable = _unreadable(records) if skip_unreadable else set()
         self.records = tuple(record for record in records if record.image not in unreadable)
         self.skipped = tuple(sorted(unreadable))
@@ -51,6 +54,10 @@ class ImageSource:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def forget(self) -> None:
+        """Keep no decoded image from now on, where something made of them is kept in their place."""
+        self._cache = None
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return one image, uint8 RGB (H, W, 3)."""
@@ -110,10 +117,10 @@ def threads() -> int:
     return min(8, os.cpu_count() or 1)
 
 
-def _open_cache(kind: Kind, folder: Path | None) -> Cache | None:
+def _open_cache(kind: Kind, memory: float, folder: Path | None) -> Cache | None:
     if kind == "none":
         return None
-    return MemoryCache() if kind == "memory" else DiskCache(folder or default_cache_dir())
+    return MemoryCache(memory * 1024**3) if kind == "memory" else DiskCache(folder or default_cache_dir())
 
 
 def _unreadable(records: Sequence[Record]) -> set[Path]:

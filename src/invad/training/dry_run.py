@@ -94,7 +94,7 @@ def dry_run(settings: TrainSettings) -> Forecast:
         step=step,
         epoch=epoch,
         total=once + epochs * epoch,
-        memory=_memory(device) + (size if kept == "memory" else 0) + _decoded(settings, everything),
+        memory=_memory(device) + {"memory": size, "disk": 0, "nowhere": _decoded(settings, everything)}[kept],
         disk=_folder_bytes(model),
     )
 
@@ -156,7 +156,7 @@ def _memory(device: torch.device) -> int:
 def _decoded(settings: TrainSettings, images: int) -> int:
     """Bytes of the decoded images that are kept in the host's memory."""
     height, width = settings.size
-    return images * height * width * 3 if settings.cache == "memory" else 0
+    return min(images * height * width * 3, int(settings.cache_memory * GIB)) if settings.cache == "memory" else 0
 
 
 def _folder_bytes(model: InvAD) -> int:

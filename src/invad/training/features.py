@@ -174,13 +174,16 @@ def open_features(
     kept = place_features(size, budget)
     if kept == "memory":
         place = place_for(size, device)
-        return _encode_all(model, source, shapes, dtype, device, place, quiet=quiet), f"{said} are kept in memory"
+        stored = _encode_all(model, source, shapes, dtype, device, place, quiet=quiet)
+        source.forget()
+        return stored, f"{said} are kept in memory"
     if kept == "disk":
         key = f"{FORMAT}|{encoder_key(model)}|{source.size}|{precision}|{device.type}"
         files = tuple(_file(budget.folder, f"{key}|{digest}") for digest in hashes)
-        stored = OnDisk(model=model, source=source, files=files, shapes=shapes, dtype=dtype, device=device)
-        stored.fill(quiet=quiet)
-        return stored, f"{said} are kept in {budget.folder}"
+        on_disk = OnDisk(model=model, source=source, files=files, shapes=shapes, dtype=dtype, device=device)
+        source.forget()
+        on_disk.fill(quiet=quiet)
+        return on_disk, f"{said} are kept in {budget.folder}"
     return (
         EncodedInEveryStep(model=model, source=source, dtype=dtype, device=device),
         f"{said} exceed feature_memory ({budget.memory:g} GiB) and feature_disk ({budget.disk:g} GiB); the encoder "

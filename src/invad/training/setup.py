@@ -104,6 +104,7 @@ def open_source(settings: TrainSettings, records: tuple[Record, ...]) -> ImageSo
         records,
         settings.size,
         cache=settings.cache,
+        cache_memory=settings.cache_memory,
         cache_dir=Path(settings.cache_dir) if settings.cache_dir else None,
         skip_unreadable=settings.skip_unreadable,
     )
