@@ -184,7 +184,7 @@ def test_evaluation_while_training_and_two_sets(data: Path, tmp_path: Path) -> N
     assert (invad.Run.open(out).notices()[0]).startswith("classes capsule, fabric, washer, wood are in several sets")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    board = EventAccumulator(str(out / "tracking")).Reload()
+    board = EventAccumulator(str(out / "tracking/tensorboard")).Reload()
     assert {"loss", "learning_rate", "test/mad"} <= set(board.Tags()["scalars"])
 
 

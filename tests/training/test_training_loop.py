@@ -167,7 +167,7 @@ def test_an_image_that_turns_corrupt(
     with pytest.raises(ImageError, match=victim.name):
         train(settings, run.path, quiet=True)
     assert int(list_checkpoints(run.checkpoints)[0].stem) >= 7
-    with pytest.raises(InvadError, match=victim.name):
+    with pytest.raises(InvadError, match="are not those that"):  # one that is gone lets others be drawn to hold back
         resume(run.path, quiet=True)
     victim.write_bytes(whole)
     assert weights(resume(run.path, quiet=True)) == expected

@@ -24,7 +24,7 @@ def test_tensorboard_shows_a_step_once(small_set: Path, tmp_path: Path, monkeypa
     for name, data in copies:  # a run that was killed after step 12, and whose last checkpoint is that of step 7
         (run.checkpoints / name).write_bytes(data)
     resume(run.path, quiet=True)
-    board = EventAccumulator(str(run.tracking)).Reload()
+    board = EventAccumulator(str(run.tracking / "tensorboard")).Reload()
     assert {"loss", "learning_rate", "held_back_loss"} <= set(board.Tags()["scalars"])
     assert [point.step for point in board.Scalars("loss")] == [5, 10, 15]
     assert [point.step for point in board.Scalars("held_back_loss")] == [5, 10, 15]
