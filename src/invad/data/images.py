@@ -22,7 +22,7 @@ MAX_PIXELS = 178_956_970
 DENSE_PIXELS = 1 << 24
 """From so many pixels on (16 megapixels), a file must not be compressed more than a photograph can be."""
 PIXELS_PER_BYTE = 300
-"""The most pixels that a byte of such a file may stand for. An evenly grey progressive JPEG reaches 170, photographs 10."""
+"""The most pixels that a byte of such a file may stand for. A grey progressive JPEG reaches 170, photographs 10."""
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError, struct.error)
 """What Pillow raises where bytes of a file are wrong: one such file must not end a run over a million."""
 
@@ -37,7 +37,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ImageError: the file is missing, cut short, not an image of a kind in `FORMATS`, far too large, or compressed
             more than any photograph is.
     """
-    image = _open(path)
+    image = _open(path, photograph=True)
     if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
         grey = _to_8_bits(np.asarray(image), path)
         return np.repeat(grey[..., None], 3, axis=2)
@@ -56,7 +56,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         ImageError: the file cannot be read.
     """
-    image = _open(path)
+    image = _open(path, photograph=False)
     if image.mode in ("P", "PA", "LA", "RGBA"):
         values = np.asarray(image.convert("RGBA"))
         return np.asarray(values[..., :3].any(axis=2) & (values[..., 3] > 0))
@@ -70,7 +70,7 @@ def read_size(path: Path) -> Size:
     Raises:
         ImageError: the file is missing, or not an image.
     """
-    with _errors(path), _identified(path) as image:
+    with _errors(path), _identified(path, photograph=False) as image:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -90,15 +90,15 @@ def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
     return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR)) > 127
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, *, photograph: bool) -> Image.Image:
     """The decoded image with its EXIF rotation carried out."""
-    with _errors(path), _identified(path) as image:
+    with _errors(path), _identified(path, photograph=photograph) as image:
         image.load()
         return ImageOps.exif_transpose(image)
 
 
-def _identified(path: Path) -> Image.Image:
-    """The image whose header has been read and found to be one that may be decoded."""
+def _identified(path: Path, *, photograph: bool) -> Image.Image:
+    """The image whose header has been read and found to be one that may be decoded; masks compress without bound."""
     state = path.stat()
     if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for, a device read without end
         raise ImageError(f"{path} is not a file; expected an image")
@@ -109,7 +109,7 @@ def _identified(path: Path) -> Image.Image:
         raise ImageError(
             f"{path} has {pixels:,} pixels, more than {MAX_PIXELS:,}; cut it into tiles or make it smaller"
         )
-    if pixels >= DENSE_PIXELS and pixels > PIXELS_PER_BYTE * state.st_size:
+    if photograph and pixels >= DENSE_PIXELS and pixels > PIXELS_PER_BYTE * state.st_size:
         image.close()
         raise ImageError(
             f"{path} says that its {state.st_size:,} bytes hold {pixels:,} pixels, which no photograph does; it is "
