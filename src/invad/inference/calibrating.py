@@ -123,7 +123,8 @@ def calibrate(
         rate=false_alarms if labelled is None else recall,
         regions=regions,
     )
-    samples, notices = [], []
+    samples: list[Sample]
+    notices: list[str] = []
     if not normal and labelled is None:
         samples, origin = _held_back(run), "held back in training"
         if not samples:

@@ -163,7 +163,7 @@ def _from_values(values: dict[str, Any]) -> Calibration:
 
 def _threshold(values: Mapping[str, Any]) -> Threshold:
     """A threshold whose numbers are numbers."""
-    found = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    found: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
     threshold = Threshold(**found)
     if not all(isinstance(value, int | float) for value in (threshold.image, threshold.pixel)):
         raise ValueError("a threshold is not a number")

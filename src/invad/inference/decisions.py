@@ -1,11 +1,12 @@
 """What is said of one image: its score, how rare that is among normal ones, and where it is not normal."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from invad.errors import SettingsError
+from invad.errors import ImageError, SettingsError
 from invad.inference.calibration import Calibration, share_below
 from invad.inference.regions import Region, find_regions
 from invad.records import Size
@@ -50,7 +51,13 @@ class Decider:
         self._references: dict[str | None, tuple[float, ...]] = {}
 
     def __call__(self, values: NDArray[np.float32], score: float, size: Size, class_name: str | None) -> Prediction:
-        """Return the prediction for a map (H, W) and score of an image that had this height and width."""
+        """Return the prediction for a map (H, W) and score of an image that had this height and width.
+
+        Raises:
+            ImageError: the score is no number, which is below no threshold and above none.
+        """
+        if not math.isfinite(score):
+            raise ImageError(f"the model gives an image of {size[1]} x {size[0]} pixels the score {score}")
         name = class_name or self._class_name
         image = pixel = self._threshold
         below = None

@@ -34,6 +34,7 @@ class Predictor:
             calibration's, and without one no decisions.
         calibration: of this model; None: there is none.
         class_name: the class of the images, whose own thresholds are taken; None: not known.
+        checksum: what tells the model from others (see `model_checksum`); empty: not known.
 
     Raises:
         SettingsError: the calibration does not know the class.
@@ -47,11 +48,13 @@ class Predictor:
         threshold: float | None = None,
         calibration: Calibration | None = None,
         class_name: str | None = None,
+        checksum: str = "",
     ) -> None:
         self.model = model
         self.size = size
         self.threshold = threshold
         self.calibration = calibration
+        self.checksum = checksum
         self._decide = Decider(threshold, calibration, class_name)
         self._device = next(model.trained_parameters()).device
 
@@ -62,7 +65,7 @@ class Predictor:
             ImageError: the image cannot be read, or the array is not an image.
         """
         array = to_array(image)
-        maps, scores = self._score(resize_image(array, self.size)[None])
+        maps, scores = self._score(np.stack([resize_image(array, self.size)]))
         return self._decide(maps[0], float(scores[0]), array.shape[:2], None)
 
     def stream(self, images: Iterable[ImageLike], *, batch_size: int = 8) -> Iterator[Prediction]:
@@ -118,7 +121,10 @@ class Predictor:
                 yield read.error
             else:
                 values, score = next(found)
-                yield self._decide(values, score, read.size, read.class_name)
+                try:
+                    yield self._decide(values, score, read.size, read.class_name)
+                except ImageError as error:
+                    yield error
 
     def _score(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Maps (B, H, W) and scores (B,) of images (B, H, W, 3) of the model's size."""
@@ -165,12 +171,14 @@ def load(
         raise RunError(f"there is no run folder {path}; expected one made by `invad train`")
     opened = Run.open(path)
     model = load_model(opened)
+    checksum = model_checksum(model)
     return Predictor(
         model.to(choose_device(device)),
         opened.settings().size,
         threshold=threshold,
-        calibration=read_calibration(opened.path, model_checksum(model)),
+        calibration=read_calibration(opened.path, checksum),
         class_name=class_name,
+        checksum=checksum,
     )
 
 

@@ -47,7 +47,8 @@ def find_regions(values: NDArray[np.float32], threshold: float, size: Size) -> t
     above = values >= threshold
     if not above.any():
         return ()
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(above.astype(np.uint8), connectivity=8)
+    _, found, stats, _ = cv2.connectedComponentsWithStats(above.astype(np.uint8), connectivity=8)
+    labels = np.asarray(found, dtype=np.int32)
     regions = [_region(values, labels, label, row, size) for label, row in enumerate(stats.tolist()) if label]
     return tuple(sorted(regions, key=lambda region: (-region.peak, region.box)))
 
