@@ -117,7 +117,7 @@ def evaluate_model(
     save_maps: Path | str | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Evaluate a model in memory on the test images of a data set; as `evaluate`, or with a threshold for each class."""
+    """Evaluate a model in memory on the test images of a data set; as `evaluate`, or with thresholds by class."""
     records = data.split("test")
     if not records:
         raise DataError(f"{data.root} holds no test image; expected some in CLASS/test/good/ and CLASS/test/DEFECT/")

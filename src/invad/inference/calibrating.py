@@ -22,6 +22,7 @@ from invad.inference.inputs import class_of, list_inputs
 from invad.inference.predictor import Predictor
 from invad.inference.thresholds import (
     Threshold,
+    check_share,
     from_f1max,
     from_normal,
     from_recall,
@@ -117,6 +118,11 @@ def calibrate(
     run = run if isinstance(run, Run) else Run.open(Path(run))
     if recall is not None and labelled is None:
         raise SettingsError("a recall needs images of defects; name them by --labelled LAYOUT:ROOT")
+    if class_name is not None and not normal:
+        raise SettingsError("a class says what the images of --normal show; name some")
+    for name, share in {"false-alarm rate": false_alarms, "recall": recall, "share of regions": regions}.items():
+        if share is not None:
+            check_share(name, share)
     require_uncalibrated(run, overwrite)
     wish = Wish(
         method="false-alarms" if labelled is None else "f1-max" if recall is None else "recall",
@@ -258,8 +264,6 @@ def _held_back(run: Run) -> list[Sample]:
 
 def _normal(run: Run, roots: Sequence[Path | str], class_name: str | None) -> Iterator[Sample]:
     """The normal images that are named, each with its class if it is known."""
-    if class_name is not None and not roots:
-        raise SettingsError("a class says what the images of --normal show; name some")
     if not roots:
         return
     known = _trained_classes(run)

@@ -101,7 +101,7 @@ def from_recall(normal: ArrayLike, anomalous: ArrayLike, recall: float, *, regio
         >>> from_recall([0.1], [0.2, 0.3, 0.4], recall=0.75).image
         0.2
     """
-    _check_share("recall", recall)
+    check_share("recall", recall)
     scores, found = _checked(normal, "normal"), _checked(anomalous, "anomalous")
     missed = max(1, math.floor((len(found) + 1) * (1 - _exact(recall))))
     kept = len(found) + 1 - missed
@@ -138,7 +138,7 @@ def alarm_ranks(count: int, rate: float) -> int:
         >>> alarm_ranks(99, 0.01), alarm_ranks(98, 0.01), alarm_ranks(299, 0.01)
         (1, 1, 3)
     """
-    _check_share("false-alarm rate", rate)
+    check_share("false-alarm rate", rate)
     return max(1, math.floor((count + 1) * _exact(rate)))
 
 
@@ -212,7 +212,7 @@ def images_needed(rate: float, upper: float, confidence: float = CONFIDENCE) -> 
         >>> images_needed(0.01, 0.02)
         599
     """
-    _check_share("false-alarm rate", rate)
+    check_share("false-alarm rate", rate)
     if not rate < upper:
         raise SettingsError(f"an interval about a rate of {rate:g} cannot end at {upper:g}; choose a larger end")
 
@@ -260,7 +260,12 @@ def _checked(scores: ArrayLike, what: str) -> NDArray[np.float64]:
     return values
 
 
-def _check_share(what: str, value: float) -> None:
+def check_share(what: str, value: float) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        SettingsError: the value is not in (0, 1).
+    """
     if not 0 < value < 1:
         raise SettingsError(f"expected a {what} between 0 and 1, such as 0.01 or 0.95, got {value:g}")
 
