@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--out", type=Path, default=Path("runs/calibration"))
-    parser.add_argument("--models", type=int, default=2)
+    parser.add_argument("--models", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--splits", type=int, default=10_000)
     options = parser.parse_args()
@@ -105,6 +105,7 @@ def train(out: Path, records: Sequence[Record], weights: Path, seed: int, epochs
         encoder="resnet18",
         weights=str(weights),
         epochs=epochs,
+        blocks=(1, 1, 1),  # a promise holds for any model; this one trains in a quarter of the time
         batch_size=16,
         precision="bf16",
         seed=seed,

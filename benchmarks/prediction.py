@@ -3,8 +3,8 @@
     python benchmarks/prediction.py [--images 96] [--passes 5]
 
 Each row is images a second, the median of several passes, beside the model alone on the same batches in the same
-passes. The model is an InvAD-lite over ResNet-18 of random weights, whose speed is that of a trained one; the images are
-of chance.
+passes. The model is an InvAD-lite over ResNet-18 of random weights, whose speed is that of a trained one; the images
+are of chance.
 """
 
 import argparse
