@@ -86,6 +86,8 @@ def test_stopped_anywhere_and_gone_on_with(
         second.finish()
         same(lines_of(out), expected)
         assert not job(trained, data, out).admit(resume=True, overwrite=False), "complete"
+        with pytest.raises(RunError, match="which are not the 12 named now"):
+            job(trained, data / "wood", out).admit(resume=True, overwrite=False)
 
 
 @pytest.mark.slow
@@ -113,7 +115,7 @@ def test_torchrun_shares_the_work(expected: list[dict[str, object]], trained: Pa
     done = subprocess.run(argv, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.stdout == ""
     same(lines_of(out), expected)
-    assert sorted(path.name for path in out.iterdir()) == ["predictions.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == ["predictions.job.json", "predictions.jsonl"]
 
 
 def test_shards_are_merged_in_the_order_of_the_images(

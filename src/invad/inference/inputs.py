@@ -36,14 +36,14 @@ class Item:
     """Its class, where a manifest names it."""
 
 
-def list_inputs(roots: Sequence[str], *, without: Path | None = None) -> Iterator[Item]:
+def list_inputs(roots: Sequence[str], *, without: Collection[Path] = ()) -> Iterator[Item]:
     """Yield the images that the roots name, root by root, sorted within each folder.
 
     What can be seen at once to be wrong is refused at once, before the first image.
 
     Args:
         roots: what to look at.
-        without: a folder that is passed over, that of the results for example.
+        without: folders in which no image is looked for, those of results for example.
 
     Raises:
         DataError: a root does not exist or holds no image, or (at its place) a manifest has a faulty line.
@@ -53,7 +53,7 @@ def list_inputs(roots: Sequence[str], *, without: Path | None = None) -> Iterato
         raise SettingsError("no image given; expected images, folders, patterns, manifests, or - for standard input")
     if list(roots).count(STDIN) > 1:
         raise SettingsError("standard input (-) can be read only once; name it once")
-    skipped = None if without is None else without.resolve()
+    skipped = frozenset(folder.resolve() for folder in without)
     parts = [_open(root, skipped) for root in roots]
     return chain.from_iterable(parts)
 
@@ -68,7 +68,7 @@ def class_of(path: Path, classes: Collection[str]) -> str | None:
     return next((name for name in reversed(path.parts[:-1]) if name in classes), None)
 
 
-def _open(root: str, skipped: Path | None) -> Iterator[Item]:
+def _open(root: str, skipped: frozenset[Path]) -> Iterator[Item]:
     """The images of one root, which has been looked at already."""
     path = Path(root)
     if root == STDIN:
@@ -93,7 +93,7 @@ def _not_empty(items: Iterator[Item], message: str) -> Iterator[Item]:
     return chain((first,), items)
 
 
-def _walk(folder: Path, skipped: Path | None, above: tuple[Path, ...]) -> Iterator[Path]:
+def _walk(folder: Path, skipped: frozenset[Path], above: tuple[Path, ...]) -> Iterator[Path]:
     """The images under a folder: first its own, then those of its folders; links are followed, but not in circles."""
     try:
         entries = _in_order(os.scandir(folder))
@@ -107,7 +107,7 @@ def _walk(folder: Path, skipped: Path | None, above: tuple[Path, ...]) -> Iterat
             yield folder / entry.name
     for name in folders:
         real = (folder / name).resolve()
-        if real not in above and real != skipped:
+        if real not in above and real not in skipped:
             yield from _walk(folder / name, skipped, (*above, real))
 
 
@@ -118,13 +118,13 @@ def _in_order(entries: Iterable["os.DirEntry[str]"]) -> Iterator["os.DirEntry[st
     return chain(first if rest else sorted(first, key=lambda entry: entry.name), rest, found)
 
 
-def _from_pattern(pattern: str, skipped: Path | None) -> Iterator[Item]:
+def _from_pattern(pattern: str, skipped: frozenset[Path]) -> Iterator[Item]:
     found = glob.iglob(pattern, recursive=True)  # noqa: PTH207, takes absolute patterns too
     first = list(islice(found, SORTED_ENTRIES))
     rest = list(islice(found, 1))
     for name in chain(first if rest else sorted(first), rest, found):
         path = Path(name)
-        if path.is_file() and (skipped is None or skipped not in path.resolve().parents):
+        if path.is_file() and skipped.isdisjoint(path.resolve().parents):
             yield Item(path=path)
 
 

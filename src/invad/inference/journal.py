@@ -3,9 +3,11 @@
 While predictions are made, the folder of results holds `predictions.work`: a description of the job, and for each
 process a file of finished lines. A line is written after its pictures. What a kill leaves is a whole number of lines
 and perhaps one half; going on cuts the half off and starts behind the last whole one. At the end the lines of all
-processes are merged in the order of the images, and the folder goes away.
+processes are merged in the order of the images, and the folder goes away; the description stays, as
+`predictions.job.json`, with how many images there were and a checksum of their names.
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -20,6 +22,7 @@ from invad.inference.inputs import Item
 from invad.inference.sharding import Shard
 
 WORK = "predictions.work"
+JOB = "predictions.job.json"
 FORMAT = 1
 """The version of what lies in the work folder."""
 WAIT_SECONDS = 0.5
@@ -37,6 +40,7 @@ class Journal:
 
     def __init__(self, folder: Path, job: Mapping[str, Any], shard: Shard) -> None:
         self.work = folder / WORK
+        self.record = folder / JOB
         self.shard = shard
         self._job = {"format": FORMAT, "processes": shard.count, **job}
         self._file: BinaryIO | None = None
@@ -51,7 +55,7 @@ class Journal:
             overwrite: replace what is there.
 
         Raises:
-            RunError: results are there that nobody said may be replaced, or another job was begun.
+            RunError: results are there that nobody said may be replaced, or another job was begun or done.
         """
         begun = self._path("jsonl").exists() or (self.shard.alone and self.work.exists())
         if begun and overwrite and not resume:
@@ -61,6 +65,7 @@ class Journal:
         if not self.work.exists():
             taken = [path for path in (final, *kept) if path.is_file() or (path.is_dir() and any(path.iterdir()))]
             if resume and final in taken:
+                self._require_same(self.record)
                 return False
             # Another process may have begun since: it has checked, and what is there is its work.
             if taken and not overwrite and not self.work.exists():
@@ -146,9 +151,23 @@ class Journal:
             for file in files:
                 file.close()
 
-    def remove(self) -> None:
-        """Delete the work folder."""
+    def conclude(self, names: "ImageNames") -> None:
+        """Keep what was done, and delete the work folder."""
+        write_text(self.record, json.dumps({**self._job, **names.values()}, indent=1) + "\n")
         shutil.rmtree(self.work)
+
+    def require_images(self, names: "ImageNames") -> None:
+        """Refuse images that are not those of the work that is complete.
+
+        Raises:
+            RunError: they are others.
+        """
+        done = self._read(self.record)
+        if any(done.get(key) != value for key, value in names.values().items()):
+            raise RunError(
+                f"{self.record.parent} holds predictions of {done.get('images')} images, which are not the "
+                f"{names.count} named now; choose another --out, or pass --overwrite"
+            )
 
     def _path(self, suffix: str, rank: int | None = None) -> Path:
         number = self.shard.rank if rank is None else rank
@@ -157,7 +176,7 @@ class Journal:
     def _discard(self) -> None:
         """Delete unfinished work: all of it, or with other processes at work this one's own part."""
         if self.shard.alone:
-            self.remove()
+            shutil.rmtree(self.work)
         else:
             for suffix in ("done", "jsonl"):
                 self._path(suffix).unlink(missing_ok=True)
@@ -165,19 +184,44 @@ class Journal:
     def _claim(self) -> None:
         """Write down the job, or see that it is the one that was begun."""
         path = self.work / "job.json"
-        if not path.exists():
+        if path.exists():
+            self._require_same(path)
+        else:
             write_text(path, json.dumps(self._job, indent=1) + "\n")
-            return
-        try:
-            begun = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} is damaged ({error}); delete the folder {self.work}") from error
-        differing = sorted(key for key in {*begun, *self._job} if begun.get(key) != self._job.get(key))
+
+    def _require_same(self, path: Path) -> None:
+        begun = self._read(path)
+        differing = sorted(key for key, value in self._job.items() if begun.get(key) != value)
         if differing:
             raise RunError(
-                f"{self.work} is of another job, with another {', '.join(differing)}; go on as it was begun, or delete "
-                f"that folder"
+                f"{path.parent} is of another job, with another {', '.join(differing)}; go on with the options that it "
+                f"was begun with, choose another --out, or delete {path.parent}"
             )
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        """A description of a job."""
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} is missing or damaged ({error}); choose another --out, or --overwrite") from error
+        return found if isinstance(found, dict) else {}
+
+
+class ImageNames:
+    """The names of images, in order, as a count and a checksum."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._digest = hashlib.sha256()
+
+    def add(self, name: str) -> None:
+        """Take the next image's name."""
+        self.count += 1
+        self._digest.update(json.dumps(name).encode())
+
+    def values(self) -> dict[str, Any]:
+        """Return both by name, for JSON."""
+        return {"images": self.count, "names": self._digest.hexdigest()}
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import io
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from invad.inference.ahead import WORKERS, map_ahead
 from invad.inference.decisions import Prediction
 from invad.inference.drift import Drift, DriftWatch
 from invad.inference.inputs import STDIN, Item, list_inputs
-from invad.inference.journal import Journal
+from invad.inference.journal import ImageNames, Journal
 from invad.inference.predictor import Predictor
 from invad.inference.sharding import Shard
 from invad.inference.tables import Format, require_parquet, write_lines, write_parquet
@@ -105,7 +106,8 @@ class Predicting:
         self._class_name = class_name
         self._batch_size = batch_size
         self._strict = strict
-        self._items = islice(list_inputs(roots, without=output.folder), shard.rank, None, shard.count)
+        self._roots = roots
+        self._items = islice(self._inputs(), shard.rank, None, shard.count)
         self._journal = Journal(output.folder, self._job(), shard)
         self._shard = shard
         calibration = predictor.calibration
@@ -114,9 +116,18 @@ class Predicting:
         self.summary = Summary()
 
     def admit(self, *, resume: bool, overwrite: bool) -> bool:
-        """Begin, or go on; return False where all is done already. Raises as `Journal.admit`."""
-        kept = (self._output.folder / OVERLAYS, self._output.folder / MAPS)
-        return self._journal.admit(self._output.final, kept, resume=resume, overwrite=overwrite)
+        """Begin, or go on; return False where all is done already.
+
+        Raises:
+            RunError: as `Journal.admit`, or what is done is of other images.
+        """
+        if self._journal.admit(self._output.final, self._pictures_in(), resume=resume, overwrite=overwrite):
+            return True
+        names = ImageNames()
+        for item in self._items if self._shard.alone else self._inputs():
+            names.add(str(item.path))
+        self._journal.require_images(names)
+        return False
 
     def run(self) -> Iterator[str]:
         """Predict, and yield each new line as soon as it is written.
@@ -147,9 +158,23 @@ class Predicting:
     def finish(self) -> Path:
         """Merge the lines of all processes into one file and return it. Raises as `write_lines` and `write_parquet`."""
         write = write_lines if self._output.format == "jsonl" else write_parquet
-        write(self._output.final, self._journal.merged())
-        self._journal.remove()
+        names = ImageNames()
+
+        def named() -> Iterator[bytes]:
+            for line in self._journal.merged():
+                names.add(json.loads(line)["image"])
+                yield line
+
+        write(self._output.final, named())
+        self._journal.conclude(names)
         return self._output.final
+
+    def _inputs(self) -> Iterator[Item]:
+        """All images, of this process and the others."""
+        return list_inputs(self._roots, without=self._pictures_in())
+
+    def _pictures_in(self) -> tuple[Path, ...]:
+        return (self._output.folder / OVERLAYS, self._output.folder / MAPS)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         """The values of each line, its pictures written."""
