@@ -2,7 +2,8 @@
 
     python benchmarks/real_images.py DATA WEIGHTS --out runs/real
 
-DATA holds `mvtec/bottle`, `mvtec/pill` and `hazelnut_toy` in MVTec AD's layout; WEIGHTS are ImageNet weights for
+The last rows vary one setting of the first: docs/training.md. DATA holds `mvtec/bottle`, `mvtec/pill` and
+`hazelnut_toy` in MVTec AD's layout; WEIGHTS are ImageNet weights for
 timm's resnet18. A row that is complete in `--out` is not trained again; one that was stopped goes on. With two cores
 and bf16, all rows take about an hour.
 """
@@ -15,6 +16,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import invad
 from invad.errors import RunError
@@ -34,6 +36,12 @@ class Row:
     epochs: int
     blocks: tuple[int, int, int] | None = None
     """Residual blocks per level; None: InvAD-lite's four."""
+    batch_size: int = 16
+    """With it the learning rate, 1e-3 for every 8 images."""
+    loss_weight: float | None = None
+    """None: InvAD-lite's five."""
+    image_size: int = 256
+    precision: Literal["fp32", "bf16"] = "bf16"
 
 
 ROWS = {
@@ -43,6 +51,13 @@ ROWS = {
     "analytic-two-8": Row(classes=TWO, encoder="analytic", blocks=(1, 1, 1), epochs=8),
     "analytic-two-5": Row(classes=TWO, encoder="analytic", blocks=(1, 1, 1), epochs=5),
     "resnet18-three-20": Row(classes=THREE, encoder="resnet18", epochs=20),
+    "fp32": Row(classes=TWO, encoder="resnet18", epochs=20, precision="fp32"),
+    "batch-8": Row(classes=TWO, encoder="resnet18", epochs=20, batch_size=8),
+    "batch-32": Row(classes=TWO, encoder="resnet18", epochs=20, batch_size=32),
+    "loss-weight-1": Row(classes=TWO, encoder="resnet18", epochs=20, loss_weight=1.0),
+    "192-pixels": Row(classes=TWO, encoder="resnet18", epochs=20, image_size=192),
+    "10-epochs": Row(classes=TWO, encoder="resnet18", epochs=10),
+    "40-epochs": Row(classes=TWO, encoder="resnet18", epochs=40),
 }
 
 
@@ -89,8 +104,10 @@ def train(row: Row, out: Path, data: Path, weights: Path) -> bool:
         weights=str(weights) if row.encoder == "resnet18" else None,
         epochs=row.epochs,
         blocks=row.blocks,
-        batch_size=16,  # learning rate 1e-3 * 16 / 8
-        precision="bf16",
+        batch_size=row.batch_size,
+        loss_weight=row.loss_weight,
+        image_size=(row.image_size,),
+        precision=row.precision,
     )
     invad.train(settings, out)
     return True

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from invad.records import Record
     from invad.runs import Run
     from invad.settings import TrainSettings
-    from invad.training import resume, train
+    from invad.training import dry_run, reproduce, resume, train
 
 _HOME = {
     "Calibration": "invad.inference",
@@ -40,11 +40,13 @@ _HOME = {
     "build_model": "invad.model",
     "calibrate": "invad.inference",
     "check_dataset": "invad.data",
+    "dry_run": "invad.training",
     "evaluate": "invad.evaluation",
     "evaluate_maps": "invad.evaluation",
     "import_weights": "invad.importing",
     "load": "invad.inference",
     "open_dataset": "invad.data",
+    "reproduce": "invad.training",
     "resume": "invad.training",
     "train": "invad.training",
 }
@@ -63,11 +65,13 @@ __all__ = [
     "build_model",
     "calibrate",
     "check_dataset",
+    "dry_run",
     "evaluate",
     "evaluate_maps",
     "import_weights",
     "load",
     "open_dataset",
+    "reproduce",
     "resume",
     "train",
 ]

@@ -38,24 +38,35 @@ class Position:
     """Steps completed in the epoch after those."""
     total_steps: int
     """Steps completed since the start."""
+    best_loss: float | None = None
+    """The smallest loss on the images held back so far; None where there are none."""
+    best_epoch: int = 0
+    """Epochs completed when it was found."""
 
 
 def save_checkpoint(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None, position: Position) -> Path:
     """Write a checkpoint, then delete all but the last two; return its path.
 
-    The checkpoint that ends a run needs no optimiser: nothing goes on from it.
-
     Raises:
         RunError: the file cannot be written; the earlier ones are intact.
+    """
+    path = folder / f"{position.total_steps:09d}.safetensors"
+    write_checkpoint(path, model, optimiser, position)
+    for old in list_checkpoints(folder)[KEEP:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def write_checkpoint(path: Path, model: InvAD, optimiser: torch.optim.Adam | None, position: Position) -> None:
+    """Write a checkpoint; the one that ends a run needs no optimiser, since nothing goes on from it.
+
+    Raises:
+        RunError: the file cannot be written; what stood there before still stands.
     """
     tensors = {f"model.{name}": value for name, value in trained_state(model).items()}
     if optimiser is not None:
         tensors |= {f"optimiser.{name}": value for name, value in _optimiser_state(model, optimiser).items()}
-    path = folder / f"{position.total_steps:09d}.safetensors"
     write_bytes(path, _serialise(tensors, {"position": dataclasses.asdict(position)}))
-    for old in list_checkpoints(folder)[KEEP:]:
-        old.unlink(missing_ok=True)
-    return path
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -78,15 +89,22 @@ def load_newest(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None =
         except CheckpointError as error:
             warnings.warn(f"{error}; trying the one before", stacklevel=2)
             continue
-        _fill_model(model, _under(tensors, "model."), path)
-        if optimiser is not None:
-            _fill_optimiser(model, optimiser, _under(tensors, "optimiser."))
-        return Position(**header["position"])
+        return _fill(path, tensors, header, model, optimiser)
     raise CheckpointError(
         f"all {len(paths)} checkpoints in {folder} are damaged; train again"
         if paths
         else f"there is no checkpoint in {folder}; the run stopped before its first epoch ended: train again"
     )
+
+
+def load_checkpoint(path: Path, model: InvAD) -> Position:
+    """Load one checkpoint into the model.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or belongs to another model.
+    """
+    tensors, header = read_checked(path)
+    return _fill(path, tensors, header, model, None)
 
 
 def save_encoder(path: Path, model: InvAD) -> None:
@@ -131,21 +149,22 @@ def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} is damaged ({error})") from error
     if header.get("format") != FORMAT:
         raise CheckpointError(f"{path} has format {header.get('format')!r}; this version of invad reads {FORMAT!r}")
-    if header.get("checksum") != _checksum(tensors):
+    if header.get("checksum") != checksum(tensors):
         raise CheckpointError(f"{path} is damaged (its checksum does not match)")
     return tensors, header
 
 
 def _serialise(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return save(plain, {HEADER: json.dumps({**header, "format": FORMAT, "checksum": _checksum(plain)})})
+    return save(plain, {HEADER: json.dumps({**header, "format": FORMAT, "checksum": checksum(plain)})})
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of names and bytes of tensors, as hexadecimal digits."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -163,12 +182,27 @@ def _optimiser_state(model: InvAD, optimiser: torch.optim.Adam) -> dict[str, Ten
     }
 
 
+def _fill(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    header: Mapping[str, Any],
+    model: InvAD,
+    optimiser: torch.optim.Adam | None,
+) -> Position:
+    _fill_model(model, _under(tensors, "model."), path)
+    if optimiser is not None:
+        _fill_optimiser(model, optimiser, _under(tensors, "optimiser."))
+    return Position(**header["position"])
+
+
 def _fill_optimiser(model: InvAD, optimiser: torch.optim.Adam, state: Mapping[str, Tensor]) -> None:
     for name, parameter in model.named_parameters():
         entries = _under(state, f"{name}.")
         if entries:
+            device = parameter.device
             optimiser.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device) for key, value in entries.items()
+                "step": entries.pop("step").to(device if optimiser.defaults["fused"] else "cpu"),
+                **{key: value.to(device, memory_format=torch.preserve_format) for key, value in entries.items()},
             }
 
 

@@ -1,4 +1,4 @@
-"""Which device to compute on, and how images get there."""
+"""Which device to compute on, in which precision, and how images get there."""
 
 import numpy as np
 import torch
@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invad.errors import SettingsError
+from invad.settings import Precision
 
 
 def choose_device(name: str) -> torch.device:
@@ -28,6 +29,29 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise SettingsError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
     return device
+
+
+def processor_flags() -> tuple[str, ...]:
+    """Return the instruction sets of the processor, sorted; none where torch is too old to tell (before 2.10).
+
+    Example:
+        >>> isinstance(processor_flags(), tuple)
+        True
+    """
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    return tuple(sorted(name for name, has in ask().items() if has is True)) if ask else ()
+
+
+def fastest_precision(device: torch.device) -> Precision:
+    """Return the precision that a device is fastest in: bf16 where it has instructions for it, else fp32.
+
+    Example:
+        >>> fastest_precision(torch.device("cpu")) in ("fp32", "bf16")
+        True
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if device.type == "cpu" and any("bf16" in flag for flag in processor_flags()) else "fp32"
 
 
 def to_device(images: NDArray[np.uint8], device: torch.device) -> Tensor:

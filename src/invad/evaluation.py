@@ -11,13 +11,14 @@ from rich.console import Console
 from rich.progress import track
 
 from invad.data import DataSet, ImageSource, batches, check_masks, open_datasets
-from invad.devices import choose_device, to_device
+from invad.devices import to_device
 from invad.errors import DataError
 from invad.files import write_text
 from invad.inference.calibration import Calibration, read_calibration
 from invad.inference.checksum import model_checksum
 from invad.metrics import PROTOCOLS, Evaluator, Protocol, Results, to_csv, to_json, to_markdown
 from invad.model import InvAD
+from invad.processes import Processes, start_processes
 from invad.records import Record
 from invad.runs import Run, load_model
 from invad.scoring import anomaly_map, image_score
@@ -84,13 +85,15 @@ def evaluate(
         views=tuple(views) or (() if data else settings.views),
         split=settings.split if split is None and not data else split,
     )
+    processes = start_processes(device)
     model = load_model(run)
     calibration = read_calibration(run.path, model_checksum(model)) if threshold is None else None
     own = {name: calibration.threshold(name).image for name in dataset.classes} if calibration else None
     evaluation = evaluate_model(
-        model.to(choose_device(device)),
+        model.to(processes.device),
         dataset,
         settings,
+        processes=processes,
         protocols=protocols,
         bootstrap=bootstrap,
         threshold=threshold if own is None else own,
@@ -101,8 +104,9 @@ def evaluate(
     if calibration is not None:
         notices += found_at_thresholds(calibration, evaluation)
     evaluation = replace(evaluation, results=tuple(_with_warnings(r, notices) for r in evaluation.results))
-    for results in evaluation.results:
-        write_results(run.evaluation, results)
+    if processes.first:
+        for results in evaluation.results:
+            write_results(run.evaluation, results)
     return evaluation
 
 
@@ -111,21 +115,27 @@ def evaluate_model(
     data: DataSet,
     settings: TrainSettings,
     *,
+    processes: Processes | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
     bootstrap: int = 0,
     threshold: float | Mapping[str, float] | None = None,
     save_maps: Path | str | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Evaluate a model in memory on the test images of a data set; as `evaluate`, or with thresholds by class."""
+    """Evaluate a model in memory on the test images of a data set; as `evaluate`, or with thresholds by class.
+
+    Several processes share the images; the first one gathers the maps, computes, and tells the others.
+    """
+    processes = processes or Processes(device=next(model.trained_parameters()).device)
     records = data.split("test")
     if not records:
         raise DataError(f"{data.root} holds no test image; expected some in CLASS/test/good/ and CLASS/test/DEFECT/")
     check_masks(records)
     source = ImageSource(records, settings.size, cache="none", skip_unreadable=settings.skip_unreadable)
-    evaluator = Evaluator(spool=save_maps)
+    evaluator = Evaluator(spool=save_maps if processes.first else None)
     scores = np.zeros(len(source), dtype=np.float32)
-    for indices, maps, batch_scores in score_images(model, source, np.arange(len(source)), quiet=quiet):
+    everything = np.arange(len(source))
+    for indices, maps, batch_scores in score_images(model, source, everything, processes=processes, quiet=quiet):
         chosen = [source.records[i] for i in indices]
         evaluator.update(
             maps,
@@ -137,10 +147,12 @@ def evaluate_model(
             samples=_samples(chosen),
         )
         scores[indices] = batch_scores
+    if not processes.first:
+        return processes.from_first(None)
     notices = (*data.notices, *skipped_notices(source, "test"))
     found = compute_all(evaluator, protocols, bootstrap, threshold)
     results = tuple(_with_warnings(one, notices) for one in found)
-    return Evaluation(results=results, records=source.records, scores=scores)
+    return processes.from_first(Evaluation(results=results, records=source.records, scores=scores))
 
 
 def evaluate_maps(
@@ -210,21 +222,47 @@ def _samples(records: Sequence[Record]) -> list[str] | None:
     return names if len(names) == len(records) else None
 
 
+Scored = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
+"""Indices (B,) of images, their maps (B, H, W) and scores (B,)."""
+
+
 def score_images(
-    model: InvAD, source: ImageSource, chosen: NDArray[np.int64], *, batch_size: int = BATCH_SIZE, quiet: bool = True
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]]:
-    """Yield indices (B,), maps (B, H, W) and image scores (B,) of the chosen images of a source, in order."""
+    model: InvAD,
+    source: ImageSource,
+    chosen: NDArray[np.int64],
+    *,
+    processes: Processes | None = None,
+    batch_size: int = BATCH_SIZE,
+    quiet: bool = True,
+) -> Iterator[Scored]:
+    """Yield indices, maps and scores of the chosen images of a source, batch by batch, in order.
+
+    Several processes take turns with the batches, which are those of one process, so that the maps are the same to the
+    bit. The first one yields all of them, the others none.
+    """
     device = next(model.trained_parameters()).device
-    model.eval()
+    processes = processes or Processes(device=device)
     blocks = [chosen[first : first + batch_size] for first in range(0, len(chosen), batch_size)]
-    console = Console(stderr=True)
-    with torch.inference_mode():
-        for indices, images in track(
-            batches(source, blocks), "scoring ", total=len(blocks), console=console, disable=quiet, transient=True
-        ):
+    mine = score_blocks(model, source, blocks[processes.rank :: processes.count], device)
+    rounds = range(-(-len(blocks) // processes.count))
+    hidden = quiet or not processes.first
+    for _ in track(rounds, "scoring ", console=Console(stderr=True), disable=hidden, transient=True):
+        for scored in processes.gather(next(mine, None)):
+            if scored is not None and processes.first:
+                yield scored
+
+
+def score_blocks(
+    model: InvAD, source: ImageSource, blocks: Sequence[NDArray[np.int64]], device: torch.device
+) -> Iterator[Scored]:
+    """Yield indices, maps and scores of each block of images."""
+    model.eval()
+    for indices, images in batches(source, blocks):
+        with torch.inference_mode():
             features, predictions = model(to_device(images, device))
             maps = anomaly_map(features, predictions, images.shape[1:3])  # (B, H, W)
-            yield indices, maps.cpu().numpy(), image_score(maps).cpu().numpy()
+            scored = indices, maps.cpu().numpy(), image_score(maps).cpu().numpy()
+        yield scored
 
 
 def skipped_notices(source: ImageSource, what: str) -> tuple[str, ...]:

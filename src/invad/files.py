@@ -32,6 +32,7 @@ def written_at_once(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         part.chmod(0o644)
         part.replace(path)
+        _sync_folder(path.parent)
     except BaseException as error:
         part.unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -54,6 +55,16 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with written_at_once(path) as file:
         file.write(data)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the renaming itself survive a loss of power; Windows has no such call and needs none."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

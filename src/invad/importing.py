@@ -11,8 +11,8 @@ from invad.model.encoder import RANDOM, read_state
 from invad.model.published import load_published
 from invad.runs import Run, build_from
 from invad.settings import TrainSettings
-from invad.training.loop import training_records
 from invad.training.scale import colour_scale
+from invad.training.setup import training_records
 
 UNKNOWN_SCALE = (0.0, 1.0)
 """The colour scale where there are no normal images to take it from."""
@@ -44,22 +44,23 @@ def import_weights(
     """
     layout = data if data in LAYOUTS else parse_spec(data)[0]
     specs = () if data in LAYOUTS else (data,)
-    settings = TrainSettings(model=model, data=specs, split=split, device=device).resolved((layout,))
+    settings = TrainSettings(model=model, data=specs, split=split, device=device)
+    settings = settings.resolved((layout,), fastest="fp32")
     source = _normal_images(settings) if specs else None
     Run.require_free(Path(out))
     built = build_from(settings, weights=RANDOM)
     load_published(built, read_state(Path(file)), str(file))
     scale = UNKNOWN_SCALE if source is None else colour_scale(built.to(choose_device(device)), source)
-    run = Run.create(Path(out))
-    save_encoder(run.encoder_file, built)
     assert settings.epochs is not None
-    save_checkpoint(run.checkpoints, built, None, Position(epoch=settings.epochs, step=0, total_steps=0))
-    run.write_scale(*scale)
-    run.write_environment()
-    run.log(event="imported", file=str(file), layout=layout)
-    run.log(event="notice", text=f"imported weights ({Path(file).name}), not trained here")
-    settings.save(run.settings_file)  # last: a folder without it is not a run
-    return run
+    with Run.create(Path(out)) as run:
+        save_encoder(run.encoder_file, built)
+        save_checkpoint(run.checkpoints, built, None, Position(epoch=settings.epochs, step=0, total_steps=0))
+        run.write_scale(*scale)
+        run.write_environment()
+        run.log(event="imported", file=str(file), layout=layout)
+        run.log(event="notice", text=f"imported weights ({Path(file).name}), not trained here")
+        settings.save(run.settings_file)
+    return Run.open(Path(out))
 
 
 def _normal_images(settings: TrainSettings) -> ImageSource:

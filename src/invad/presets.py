@@ -37,6 +37,11 @@ EPOCHS: dict[str, int] = {
 }
 """Passes over the training images. Published, but for `folder` and `synthetic`, which are ours."""
 
+OWN = frozenset({"folder", "synthetic"})
+"""Layouts without published settings: there, the defaults are chosen for people who want a working model."""
+HELD_BACK = 0.1
+"""Share of the normal images of people's own sets that is not trained on."""
+
 BATCH_SIZE = 32
 LEARNING_RATE_PER_8_IMAGES = 1e-3
 LATENT_CHANNELS = 16
@@ -63,3 +68,13 @@ def epochs_for(layouts: tuple[str, ...]) -> int:
         300
     """
     return max(EPOCHS[layout] for layout in layouts)
+
+
+def published(layouts: tuple[str, ...]) -> bool:
+    """Return whether data sets of these layouts have published settings, which a run then keeps to.
+
+    Example:
+        >>> published(("mvtec", "folder")), published(("folder",))
+        (True, False)
+    """
+    return not OWN.issuperset(layouts)

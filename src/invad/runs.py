@@ -2,18 +2,23 @@
 
 settings.toml       every setting, resolved
 environment.json    versions and hardware
-records.jsonl       the training images, in order; none of an imported run
+records.jsonl       the training images, in order, with the SHA-256 of each; none of an imported run
+held_back.jsonl     the same for the normal images that were not trained on
 log.jsonl           one line per logged step and event
-tensorboard/        the same for TensorBoard, where it was asked for
+tracking/           the same for TensorBoard or another tracker, where it was asked for
 encoder.safetensors the frozen encoder
 scale.json          the colour scale for maps, from the training images
 checkpoints/        the last two states of neck, decoder and optimiser
+best.safetensors    the state with the smallest loss on the images held back, where it counts
+curve.png           the losses, drawn
 evaluation/         results as JSON, CSV and Markdown, and the report
 """
 
 import json
 import platform
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,7 @@ from typing import Any
 import torch
 
 from invad.checkpoint import load_encoder, load_newest
+from invad.devices import processor_flags
 from invad.errors import RunError
 from invad.files import write_text
 from invad.model import InvAD, build_model
@@ -29,7 +35,7 @@ from invad.presets import EPOCHS
 from invad.records import Record
 from invad.settings import TrainSettings
 
-PACKAGES = ("invad", "torch", "torchvision", "timm", "numpy", "pillow", "opencv-python-headless", "numba")
+PACKAGES = ("invad", "torch", "torchvision", "timm", "accelerate", "numpy", "pillow", "opencv-python-headless", "numba")
 
 
 class Run:
@@ -45,26 +51,37 @@ class Run:
         self.settings_file = path / "settings.toml"
         self.environment_file = path / "environment.json"
         self.records_file = path / "records.jsonl"
+        self.held_back_file = path / "held_back.jsonl"
         self.log_file = path / "log.jsonl"
         self.encoder_file = path / "encoder.safetensors"
         self.scale_file = path / "scale.json"
-        self.tensorboard = path / "tensorboard"
+        self.tracking = path / "tracking"
         self.checkpoints = path / "checkpoints"
+        self.best_file = path / "best.safetensors"
+        self.curve_file = path / "curve.png"
         self.evaluation = path / "evaluation"
 
     @classmethod
-    def create(cls, path: Path) -> "Run":
-        """Make the folder of a new run.
+    @contextmanager
+    def create(cls, path: Path) -> Iterator["Run"]:
+        """A context that fills the folder of a new run; it gets its name at the end, so that nobody sees half of one.
 
         Raises:
             RunError: something stands there already, or the folder cannot be made.
         """
         cls.require_free(path)
+        new = path.with_name(f".{path.name}.new")  # one that a killed program left is begun anew
         try:
-            path.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+            yield cls(new)
+            if path.exists():
+                path.rmdir()  # it is empty
+            new.rename(path)
         except OSError as error:
             raise RunError(f"cannot make the run folder {path}: {error.strerror}") from error
-        return cls(path)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
     @staticmethod
     def require_free(path: Path) -> None:
@@ -99,27 +116,52 @@ class Run:
         """Record the versions and the machine."""
         write_text(self.environment_file, json.dumps(environment(), indent=1) + "\n")
 
-    def write_records(self, records: Sequence[Record]) -> None:
-        """Record which images the run is trained on."""
-        lines = [json.dumps({"image": str(r.image), "class": r.class_name, "split": r.split}) for r in records]
-        write_text(self.records_file, "\n".join(lines) + "\n")
+    def write_records(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
+        """Record which images the run is trained on, and the SHA-256 of each."""
+        _write_records(self.records_file, records, hashes)
 
-    def check_records(self, records: Sequence[Record]) -> None:
+    def write_held_back(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
+        """Record which normal images the run is not trained on, and the SHA-256 of each."""
+        _write_records(self.held_back_file, records, hashes)
+
+    def held_back(self) -> tuple[Record, ...]:
+        """Return the normal images that were held back from the training; none of older and imported runs."""
+        if not self.held_back_file.is_file():
+            return ()
+        lines = self.held_back_file.read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        return tuple(Record(image=Path(r["image"]), class_name=r["class"], split=r["split"]) for r in rows)
+
+    def check_records(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
         """Refuse to go on with other training images than the run was started with.
 
         Raises:
-            RunError: the list of images has changed, or the run was imported and has none.
+            RunError: the list of images or one of them has changed, or the run was imported and has none.
         """
         if not self.records_file.is_file():
             raise RunError(f"{self.path} has no list of training images (imported weights?); it cannot be gone on with")
         lines = self.records_file.read_text(encoding="utf-8").splitlines()
-        before = [json.loads(line)["image"] for line in lines]
-        now = [str(record.image) for record in records]
-        if before != now:
-            changed = sorted(set(before) ^ set(now))
+        rows = [json.loads(line) for line in lines]
+        before, now = [row["image"] for row in rows], [str(record.image) for record in records]
+        changed = sorted(set(before) ^ set(now)) or [
+            row["image"] for row, found in zip(rows, hashes) if row.get("sha256", found) != found
+        ]
+        if before != now or changed:
             raise RunError(
                 f"the training images are not those that {self.path} was started with ({len(before)} then, {len(now)} "
                 f"now; the first that differs: {(changed or now)[0]}). Restore them, or start a new run"
+            )
+
+    def require_there(self) -> None:
+        """Refuse to write into a folder that is gone, as one on a drive that is no longer mounted.
+
+        Raises:
+            RunError: it is gone.
+        """
+        if not self.settings_file.is_file():
+            raise RunError(
+                f"the run folder {self.path} has vanished (a drive that is no longer mounted?). Once it is back, go on "
+                f"by `invad train --resume {self.path}`"
             )
 
     def write_scale(self, low: float, high: float) -> None:
@@ -132,26 +174,32 @@ class Run:
         Raises:
             RunError: the training has not ended.
         """
-        if not self.scale_file.is_file():
+        if not self.complete:
             raise RunError(f"{self.path} is not complete; finish it by `invad train --resume {self.path}`")
         scale = json.loads(self.scale_file.read_text(encoding="utf-8"))
         return scale["low"], scale["high"]
 
+    @property
+    def complete(self) -> bool:
+        """Whether the training has ended."""
+        return self.scale_file.is_file()
+
     def notices(self) -> tuple[str, ...]:
         """Return what was unusual about the training, a sentence each."""
-        return tuple(dict.fromkeys(event["text"] for event in self._events() if event.get("event") == "notice"))
+        return tuple(dict.fromkeys(event["text"] for event in self.events() if event.get("event") == "notice"))
 
     def layouts(self) -> tuple[str, ...]:
         """Return the layouts of the data sets that the run was trained on; none where it does not know."""
         named = [spec.partition(":")[0] for spec in self.settings().data]
-        imported = [event["layout"] for event in self._events() if event.get("event") == "imported"]
+        imported = [event["layout"] for event in self.events() if event.get("event") == "imported"]
         return tuple(dict.fromkeys(layout for layout in (*named, *imported) if layout in EPOCHS))
 
-    def _events(self) -> list[dict[str, Any]]:
-        """What the log holds."""
+    def events(self) -> list[dict[str, Any]]:
+        """Return what the log holds, a mapping for each line; a last line that was cut short is left out."""
         if not self.log_file.is_file():
             return []
-        return [json.loads(line) for line in self.log_file.read_text(encoding="utf-8").splitlines()]
+        lines = self.log_file.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
 
     def log(self, **values: Any) -> None:
         """Append one line to the log.
@@ -166,6 +214,14 @@ class Run:
             raise RunError(f"cannot write {self.log_file}: {error.strerror}. The last checkpoint is intact") from error
 
 
+def _write_records(path: Path, records: Sequence[Record], hashes: Sequence[str]) -> None:
+    lines = [
+        json.dumps({"image": str(r.image), "class": r.class_name, "split": r.split, "sha256": digest}) + "\n"
+        for r, digest in zip(records, hashes, strict=True)
+    ]
+    write_text(path, "".join(lines))
+
+
 def environment() -> dict[str, str]:
     """Return the versions of what the numbers depend on, and the machine, by name.
 
@@ -173,7 +229,14 @@ def environment() -> dict[str, str]:
         >>> "python" in environment()
         True
     """
-    found = {"python": platform.python_version(), "system": platform.platform(), "processor": platform.machine()}
+    found = {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.machine(),
+        "processor flags": " ".join(processor_flags()) or "unknown",
+        "threads": str(torch.get_num_threads()),
+        "accelerators": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
+    }
     for package in PACKAGES:
         try:
             found[package] = version(package)

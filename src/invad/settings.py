@@ -15,13 +15,25 @@ from typing import Any, Literal, Self, TypeVar
 
 from invad.errors import SettingsError
 from invad.files import write_text
-from invad.presets import GRADIENT_CLIP, IMAGE_SIZE, LATENT_CHANNELS, MODELS, SEED, epochs_for, learning_rate
+from invad.presets import (
+    GRADIENT_CLIP,
+    HELD_BACK,
+    IMAGE_SIZE,
+    LATENT_CHANNELS,
+    MODELS,
+    SEED,
+    epochs_for,
+    learning_rate,
+    published,
+)
 from invad.records import Size
 
 T = TypeVar("T")
 
-FORMAT = 1
-"""The version of the settings file."""
+FORMAT = 2
+"""The version of the settings file; 1 had `tensorboard` where `track` is now."""
+Precision = Literal["fp32", "bf16"]
+"""The arithmetic of neck and decoder in training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,15 +74,19 @@ class TrainSettings:
     """Passes over the training images. None: mvtec, mvtec3d and medical 300; visa, coco, realiad and folder 100;
     synthetic 30."""
     batch_size: int = 32
-    """Images per step; a last short batch is dropped, unless it is the only one."""
+    """Images per step, of all processes together; a last short batch is dropped, unless it is the only one."""
+    accumulate: int = 1
+    """Parts that a batch is computed in, one after the other, where memory is short. The learning rate stays that of
+    the whole batch; each part has batch statistics of its own."""
     learning_rate: float | None = None
     """Adam's learning rate. None: 1e-3 for every 8 images of the batch (0.004 for 32)."""
     gradient_clip: float = GRADIENT_CLIP
     """The largest global norm of the gradients."""
     seed: int = SEED
     """Decides the initial weights and the order of the images."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """The arithmetic of neck and decoder in training; weights and optimiser stay fp32."""
+    precision: Literal["auto", "fp32", "bf16"] | None = None
+    """The arithmetic of neck and decoder in training; weights and optimiser stay fp32. auto: bf16 where the machine has
+    instructions for it, else fp32. None: fp32 for published data sets, auto for others."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
     cache: Literal["memory", "disk", "none"] = "memory"
@@ -78,14 +94,30 @@ class TrainSettings:
     cache_dir: str | None = None
     """The folder of the disk cache. None: a folder in the user's cache directory."""
     feature_memory: float = 2.0
-    """GiB of memory for the encoder's features of all training images, computed once. Where they do not fit, they are
-    computed in every step; 0: always."""
+    """GiB of memory, the accelerator's where half of what is free there is enough, for the encoder's features of all
+    training images, computed once. 0: none."""
+    feature_disk: float = 0.0
+    """GiB of disk for the features where they do not fit in memory; they lie in the folder of the disk cache, and later
+    runs find them. Where they fit nowhere, they are computed in every step."""
     skip_unreadable: bool = False
     """Leave out images that cannot be decoded (and say so in the results) instead of stopping."""
+    held_back: float | None = None
+    """The share of each class's normal training images that is not trained on: it says when to stop, and calibrates
+    decisions. A class of fewer than ten gives none. None: 0 for published data sets, 0.1 for others."""
+    patience: int = 0
+    """Stop after so many epochs in which the loss on the images held back did not get smaller; 0: never."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights count in the end: those after the last epoch, or those with the smallest loss on the images held
+    back."""
+    choose_by: Literal["held-back", "test"] = "held-back"
+    """The images that `patience` and `keep` go by. `test` is refused: numbers on images that the weights were chosen by
+    are no longer a test."""
     eval_every: int = 0
     """Evaluate on the test images every so many epochs, for watching only; 0: never."""
-    tensorboard: bool = False
-    """Write a TensorBoard log too (needs the extra `tracking`)."""
+    checkpoint_every: float = 60.0
+    """Seconds between two checkpoints, at least; the end of the run writes one, too."""
+    track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
+    """Where to log the run too, beside its own log.jsonl (needs the extra `tracking`)."""
 
     def __post_init__(self) -> None:
         _check(self)
@@ -95,9 +127,21 @@ class TrainSettings:
         """Height and width of the model's input."""
         return (self.image_size[0], self.image_size[-1])
 
-    def resolved(self, layouts: tuple[str, ...]) -> "TrainSettings":
-        """Return the same settings with every None replaced by its published value."""
-        preset = MODELS[self.model]
+    @property
+    def arithmetic(self) -> Precision:
+        """The precision of resolved settings."""
+        assert self.precision is not None and self.precision != "auto"
+        return self.precision
+
+    def resolved(self, layouts: tuple[str, ...], *, fastest: Precision) -> "TrainSettings":
+        """Return the same settings with every None replaced by its published value.
+
+        Args:
+            layouts: of the data sets.
+            fastest: the precision that the machine is fastest in (see `invad.devices.fastest_precision`).
+        """
+        preset, as_published = MODELS[self.model], published(layouts)
+        precision = self.precision or ("fp32" if as_published else "auto")
         return dataclasses.replace(
             self,
             encoder=_given(self.encoder, preset.encoder),
@@ -105,6 +149,8 @@ class TrainSettings:
             loss_weight=_given(self.loss_weight, preset.loss_weight),
             epochs=_given(self.epochs, epochs_for(layouts)),
             learning_rate=_given(self.learning_rate, learning_rate(self.batch_size)),
+            precision=fastest if precision == "auto" else precision,
+            held_back=_given(self.held_back, 0.0 if as_published else HELD_BACK),
         )
 
     @classmethod
@@ -151,8 +197,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not a TOML file: {error}") from error
     version = values.pop("format", FORMAT)
-    if version != FORMAT:
-        raise SettingsError(f"{path} has format {version!r}; this version of invad reads format {FORMAT}")
+    if version not in (1, FORMAT):
+        raise SettingsError(f"{path} has format {version!r}; this version of invad reads formats 1 and {FORMAT}")
+    if version == 1 and values.pop("tensorboard", False):
+        values["track"] = ["tensorboard"]
     return values
 
 
@@ -196,6 +244,7 @@ def _check(s: TrainSettings) -> None:
     positive: dict[str, float | None] = {
         "epochs": s.epochs,
         "batch_size": s.batch_size,
+        "accumulate": s.accumulate,
         "learning_rate": s.learning_rate,
         "gradient_clip": s.gradient_clip,
         "loss_weight": s.loss_weight,
@@ -206,8 +255,17 @@ def _check(s: TrainSettings) -> None:
             raise SettingsError(f"{name} must be above 0, not {value}")
     if len(s.image_size) not in (1, 2) or min(s.image_size) <= 0:
         raise SettingsError(f"image_size must be one number, or height and width, not {s.image_size}")
-    for name, value in {"eval_every": s.eval_every, "feature_memory": s.feature_memory}.items():
-        if value < 0:
-            raise SettingsError(f"{name} must be 0 or more, not {value}")
+    if s.accumulate > s.batch_size:
+        raise SettingsError(f"accumulate cannot part {s.batch_size} images of a batch into {s.accumulate}")
+    for name in ("eval_every", "feature_memory", "feature_disk", "patience", "checkpoint_every"):
+        if getattr(s, name) < 0:
+            raise SettingsError(f"{name} must be 0 or more, not {getattr(s, name)}")
+    if s.held_back is not None and not 0 <= s.held_back <= 0.5:
+        raise SettingsError(f"held_back must be a share from 0 to 0.5, not {s.held_back}")
+    if s.choose_by == "test":
+        raise SettingsError(
+            "choose_by = test is refused: weights chosen by the test images make every number on them too good. Use "
+            "held-back, with held_back above 0; to watch the test images without choosing by them, use eval_every"
+        )
     if s.model not in MODELS:
         raise SettingsError(f"model must be one of {', '.join(MODELS)}, not {s.model!r}")

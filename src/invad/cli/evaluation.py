@@ -11,6 +11,7 @@ from rich.console import Console
 from invad.errors import SettingsError
 from invad.evaluation import evaluate, evaluate_maps
 from invad.metrics import KEYS, PROTOCOLS, Protocol, Results, footnotes, to_rich
+from invad.processes import is_first
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +64,10 @@ class Evaluate:
             threshold=self.threshold,
             save_maps=self.save_maps,
             device=self.device,
+            quiet=not is_first(),
         )
+        if not is_first():
+            return
         show(evaluation.results)
         if self.report:
             from invad.reporting import report
@@ -108,7 +112,10 @@ class Report:
             split=self.split,
             bootstrap=self.bootstrap,
             device=self.device,
+            quiet=not is_first(),
         )
+        if not is_first():
+            return
         page = report(self.run_path, evaluation, device=self.device)
         Console().print(f"report: {page}", highlight=False, soft_wrap=True)
 

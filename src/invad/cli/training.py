@@ -9,8 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from invad.errors import SettingsError
+from invad.errors import RunError, SettingsError
 from invad.presets import EPOCHS, MODELS, learning_rate
+from invad.processes import is_first
 from invad.settings import TrainSettings
 
 
@@ -28,6 +29,8 @@ class Train:
     """Go on with this run, with its own settings, instead of starting one."""
     config: Path | None = None
     """A TOML file of settings; options given here override it."""
+    dry_run: bool = False
+    """Read the data, build the model, take two steps, and say what the whole run will take on this machine."""
     quiet: bool = False
     """Show no progress."""
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
@@ -43,6 +46,9 @@ class Train:
         """Start a run, or go on with one."""
         from invad.training import resume, train
 
+        if self.dry_run:
+            self._forecast()
+            return
         if self.resume is not None:
             if self.out is not None or self.settings != TrainSettings():
                 raise SettingsError("--resume goes on with the run's own settings; leave out all others")
@@ -54,9 +60,54 @@ class Train:
         try:
             run = resume(path, quiet=self.quiet) if self.resume else train(self.settings, path, quiet=self.quiet)
         except KeyboardInterrupt:
-            print(f"stopped; go on with: invad train --resume {path}", file=sys.stderr)
+            if is_first():
+                print(f"stopped; go on with: invad train --resume {path}", file=sys.stderr)
             raise
-        print(f"trained: {run.path}. Next: invad evaluate {run.path}")
+        if is_first():
+            print(f"trained: {run.path}. Next: invad evaluate {run.path}")
+
+    def _forecast(self) -> None:
+        """What the run would take."""
+        from invad.training.dry_run import describe, dry_run
+
+        if self.resume is not None:
+            raise SettingsError("--dry-run looks ahead at a new run; leave out --resume")
+        print(describe(dry_run(self.settings)))
+        print("nothing was written; without --dry-run the training begins")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reproduce:
+    """Do a complete run again, with its settings, encoder and images, and compare: the weights should be the same bits.
+
+    The exit status is 2 where they are not although machine and versions are the same.
+    """
+
+    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run to do again."""
+    out: Path
+    """The run folder to make."""
+    quiet: bool = False
+    """Show no progress."""
+
+    def run(self) -> None:
+        """Train, compare, and say what was found."""
+        from invad.training.reproduce import reproduce
+
+        found = reproduce(self.run_path, self.out, quiet=self.quiet)
+        if not is_first():
+            return
+        for text in found.environment:
+            print(f"differs: {text}")
+        for key, (before, now) in found.metrics.items():
+            print(f"{key:<14}{100 * before:8.3f} then {100 * now:8.3f} now, {100 * (now - before):+.3f}")
+        if found.identical:
+            print(f"identical: all weights of {found.run.path} are those of {self.run_path} to the bit")
+            return
+        said = f"the weights of {found.run.path} and {self.run_path} differ by up to {found.largest_difference:.3g}"
+        if not found.environment:
+            raise RunError(f"{said}, although machine and versions are the same")
+        print(f"{said}; other machines and versions round otherwise")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

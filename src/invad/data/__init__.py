@@ -5,8 +5,9 @@ from invad.data.check import CheckReport, check_dataset, check_masks, render
 from invad.data.coco import build_splits
 from invad.data.dataset import LAYOUTS, DataSet, open_dataset, open_datasets
 from invad.data.fixtures import FIXTURES, make_fixture
+from invad.data.hashing import content_hash, content_hashes
 from invad.data.images import read_image, read_mask, resize_image, resize_mask
-from invad.data.loading import ImageSource, batches
+from invad.data.loading import ImageSource, batches, load_ahead
 from invad.data.synthetic import make_synthetic
 
 __all__ = [
@@ -21,6 +22,9 @@ __all__ = [
     "build_splits",
     "check_dataset",
     "check_masks",
+    "content_hash",
+    "content_hashes",
+    "load_ahead",
     "make_fixture",
     "make_synthetic",
     "open_dataset",

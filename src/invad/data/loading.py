@@ -2,9 +2,10 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from invad.data.cache import Cache, DiskCache, Kind, MemoryCache, default_cache_
 from invad.data.images import read_image, read_mask, resize_image, resize_mask
 from invad.errors import ImageError
 from invad.records import Record, Size
+
+Loaded = TypeVar("Loaded")
 
 AHEAD = 2
 """Batches decoded ahead of the one in use."""
@@ -76,11 +79,21 @@ def batches(
 
     An image that cannot be read raises its ImageError at its place in the order; nothing is retried.
     """
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="decode") as pool:
-        waiting: deque[tuple[NDArray[np.int64], Future[NDArray[np.uint8]]]] = deque()
+    return load_ahead(source.images, indices)
+
+
+def load_ahead(
+    load: Callable[[NDArray[np.int64]], Loaded], indices: Sequence[NDArray[np.int64]]
+) -> Iterator[tuple[NDArray[np.int64], Loaded]]:
+    """Yield each batch's indices (B,) and what `load` makes of them, in order, made ahead by threads.
+
+    Threads, not processes: none can die and leave the others waiting, and what one raises comes out at its place.
+    """
+    with ThreadPoolExecutor(max_workers=threads(), thread_name_prefix="decode") as pool:
+        waiting: deque[tuple[NDArray[np.int64], Future[Loaded]]] = deque()
         try:
             for batch in indices:
-                waiting.append((batch, pool.submit(source.images, batch)))
+                waiting.append((batch, pool.submit(load, batch)))
                 if len(waiting) > AHEAD:
                     first, future = waiting.popleft()
                     yield first, future.result()
@@ -90,6 +103,11 @@ def batches(
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+def threads() -> int:
+    """Return how many threads read files: as many as there are cores, at most eight."""
+    return min(8, os.cpu_count() or 1)
 
 
 def _open_cache(kind: Kind, folder: Path | None) -> Cache | None:
@@ -106,5 +124,5 @@ def _unreadable(records: Sequence[Record]) -> set[Path]:
             return record.image
         return None
 
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(max_workers=threads()) as pool:
         return {path for path in pool.map(broken, records) if path is not None}

@@ -1,16 +1,14 @@
 """Work done ahead by threads, in order and within bounds."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from invad.data.loading import threads
+
 T = TypeVar("T")
 R = TypeVar("R")
-
-WORKERS = min(8, os.cpu_count() or 1)
-"""Threads that decode and write."""
 
 
 def map_ahead(work: Callable[[T], R], items: Iterable[T], *, ahead: int) -> Iterator[R]:
@@ -23,7 +21,7 @@ def map_ahead(work: Callable[[T], R], items: Iterable[T], *, ahead: int) -> Iter
         >>> list(map_ahead(lambda x: x * x, range(5), ahead=2))
         [0, 1, 4, 9, 16]
     """
-    with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="ahead") as pool:
+    with ThreadPoolExecutor(max_workers=threads(), thread_name_prefix="ahead") as pool:
         waiting: deque[Future[R]] = deque()
         try:
             for item in items:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from invad.data import open_dataset, open_datasets
+from invad.data.hashing import content_hashes
 from invad.data.index import listed
 from invad.devices import choose_device
 from invad.errors import DataError, ImageError, RunError, SettingsError
@@ -133,6 +134,7 @@ def calibrate(
     notices: list[str] = []
     if not normal and labelled is None:
         samples, origin = _held_back(run), "held back in training"
+        notices += _chosen_by_them(run)
         if not samples:
             raise RunError(
                 f"{run.path} held back no image in training; name normal images that it was not trained on: "
@@ -262,6 +264,17 @@ def _held_back(run: Run) -> list[Sample]:
     return [Sample(path=record.image, class_name=record.class_name) for record in run.held_back()]
 
 
+def _chosen_by_them(run: Run) -> list[str]:
+    """A notice where the images held back have had a say in the weights."""
+    settings = run.settings()
+    if settings.keep == "last" and not settings.patience:
+        return []
+    return [
+        "the images held back also said when to stop the training or which weights to keep, so they are not quite new "
+        "to the model; for the last word, calibrate on others by --normal"
+    ]
+
+
 def _normal(run: Run, roots: Sequence[Path | str], class_name: str | None) -> Iterator[Sample]:
     """The normal images that are named, each with its class if it is known."""
     if not roots:
@@ -281,12 +294,17 @@ def _labelled(spec: str | None) -> Iterator[Sample]:
 def _without_training_images(run: Run, samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
     """The images that the run was not trained on, each once, and a notice of the others.
 
+    An image is the same under another name or in another folder, if its file is.
+
     Raises:
         DataError: all were.
     """
-    trained = {Path(line["image"]).resolve() for line in _trained_on(run)}
+    lines = _trained_on(run)
+    trained = {Path(line["image"]).resolve() for line in lines}
+    contents = {line["sha256"] for line in lines if "sha256" in line}
     distinct = {sample.path.resolve(): sample for sample in samples}
-    fresh = [sample for path, sample in distinct.items() if path not in trained]
+    hashes = dict(zip(distinct, content_hashes(list(distinct)), strict=True)) if contents else {}
+    fresh = [sample for path, sample in distinct.items() if path not in trained and hashes.get(path) not in contents]
     count = len(distinct) - len(fresh)
     if not any(not sample.anomalous for sample in fresh):
         raise DataError(

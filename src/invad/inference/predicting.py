@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invad.data.images import read_image
+from invad.data.loading import threads
 from invad.errors import ImageError, SettingsError
 from invad.files import write_bytes
-from invad.inference.ahead import WORKERS, map_ahead
+from invad.inference.ahead import map_ahead
 from invad.inference.decisions import Prediction
 from invad.inference.drift import Drift, DriftWatch
 from invad.inference.inputs import STDIN, Item, list_inputs
@@ -187,7 +188,7 @@ class Predicting:
         first = self.summary.kept
         numbers = ((self._shard.rank + (first + i) * self._shard.count, item) for i, item in enumerate(numbered))
         found = ((number, item, outcome) for (number, item), outcome in zip(numbers, outcomes, strict=True))
-        yield from map_ahead(self._line, found, ahead=2 * WORKERS)
+        yield from map_ahead(self._line, found, ahead=2 * threads())
 
     def _line(self, found: tuple[int, Item, Prediction | ImageError]) -> dict[str, Any]:
         number, item, outcome = found

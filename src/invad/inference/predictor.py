@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invad.data.images import read_image, resize_image
+from invad.data.loading import threads
 from invad.devices import choose_device, to_device
 from invad.errors import ImageError, RunError
-from invad.inference.ahead import WORKERS, map_ahead
+from invad.inference.ahead import map_ahead
 from invad.inference.calibration import Calibration, read_calibration
 from invad.inference.checksum import model_checksum
 from invad.inference.decisions import Decider, Prediction
@@ -94,7 +95,7 @@ class Predictor:
         named = ((image, None) for image in images) if classes is None else zip(images, classes, strict=True)
         batch: list[_Read] = []
         good = 0
-        for read in map_ahead(self._read, named, ahead=2 * batch_size + WORKERS):
+        for read in map_ahead(self._read, named, ahead=2 * batch_size + threads()):
             batch.append(read)
             good += read.error is None
             if good == batch_size or len(batch) >= 2 * batch_size:

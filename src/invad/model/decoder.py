@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from invad.model.layers import ConvLayer, EqualisedConv, ModulatedConv, NormalisedUpConv
+from invad.model.layers import GAIN, ConvLayer, EqualisedConv, ModulatedConv, NormalisedUpConv
 from invad.records import Size
 
 
@@ -30,7 +30,8 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Map x (B or 1, C_in, h, w) under the style (B, Z, h', w') to (B, C_out, h', w')."""
         y = self.conv1(x) if self.up else self.conv1(x, style)
-        return (self.conv2(y, style) + self.skip(x)) / math.sqrt(2.0)  # type: ignore[no-any-return]
+        half = 1.0 / math.sqrt(2.0)  # of the sum's variance
+        return self.conv2(y, style, GAIN * half) + self.skip(x, gain=half)  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):

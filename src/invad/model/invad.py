@@ -64,7 +64,7 @@ class InvAD(nn.Module):
 
 
 def inversion_loss(features: Sequence[Tensor], predictions: Sequence[Tensor], weight: float) -> Tensor:
-    """Return weight times the sum over the levels of the mean squared error, a scalar in the features' precision.
+    """Return weight times the sum over the levels of the mean squared error, a scalar; bf16 is widened to fp32.
 
     Reference: arXiv:2404.10760, equation 3.
 
@@ -72,5 +72,10 @@ def inversion_loss(features: Sequence[Tensor], predictions: Sequence[Tensor], we
         >>> inversion_loss([torch.zeros(1, 2, 2, 2)], [torch.ones(1, 2, 2, 2)], weight=5.0).item()
         5.0
     """
-    errors = [F.mse_loss(p.to(f.dtype), f) for f, p in zip(features, predictions, strict=True)]
+    errors = [F.mse_loss(widen(p), widen(f)) for f, p in zip(features, predictions, strict=True)]
     return weight * torch.stack(errors).sum()
+
+
+def widen(x: Tensor) -> Tensor:
+    """Return bf16 and fp16 values as fp32, others as they are."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -14,17 +14,7 @@ from torch import Tensor, nn
 
 LEAK = 0.2
 GAIN = math.sqrt(2.0)
-"""Restores the variance that the leaky ReLU takes away."""
-
-
-def activate(x: Tensor, bias: Tensor) -> Tensor:
-    """Return `sqrt(2) * leaky_relu(x + bias, 0.2)`, one bias per channel; x and the result are (B, C, h, w).
-
-    Example:
-        >>> activate(torch.tensor([[[[-1.0]]]]), torch.zeros(1)).item()  # doctest: +ELLIPSIS
-        -0.28284...
-    """
-    return F.leaky_relu(x + bias.to(x.dtype).view(1, -1, 1, 1), LEAK) * GAIN
+"""Restores the variance that the leaky ReLU takes away; it goes onto weight and bias, which the ReLU lets through."""
 
 
 @cache
@@ -34,12 +24,13 @@ def _blur_taps() -> tuple[tuple[float, ...], ...]:
     return tuple(tuple(a * b / 64.0 * 4.0 for b in row) for a in row)
 
 
-def upsample(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x at twice its size: transposed convolution with stride 2, then the 4 x 4 blur.
+def upsample(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return x at twice its size: transposed convolution with stride 2, then the 4 x 4 blur, then the bias.
 
     Args:
         x: (B, C_in, h, w).
         weight: (C_out, C_in, k, k) with k = 1 or 3, already equalised.
+        bias: (C_out,), or None.
 
     Returns:
         (B, C_out, 2h, 2w).
@@ -48,7 +39,10 @@ def upsample(x: Tensor, weight: Tensor) -> Tensor:
     channels = x.shape[1]
     kernel = torch.tensor(_blur_taps(), dtype=x.dtype, device=x.device).expand(channels, 1, 4, 4)
     padding = 1 if weight.shape[-1] == 3 else 2
-    return F.conv2d(x, kernel, padding=padding, groups=channels)
+    x = F.conv2d(x, kernel, padding=padding, groups=channels)
+    return (
+        x if bias is None else x + bias.to(x.dtype).view(1, -1, 1, 1)
+    )  # in the blur its gradient costs ten times more
 
 
 class EqualisedConv(nn.Module):
@@ -56,6 +50,8 @@ class EqualisedConv(nn.Module):
 
     Stored weight ~ N(0, 1) / m; the convolution uses weight * m / sqrt(C_in * k^2), with m the
     learning-rate multiplier.
+
+    A factor on the result, the gain, is put on weight and bias instead, which are smaller.
 
     Reference: arXiv:1710.10196, section 4.1.
     """
@@ -76,12 +72,12 @@ class EqualisedConv(nn.Module):
         self.scale = multiplier / math.sqrt(in_channels * kernel**2)
         self.up = up
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Convolve x (B, C_in, h, w)."""
-        weight = self.weight * self.scale
-        if self.up:
-            return upsample(x, weight)
-        return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
+    def forward(self, x: Tensor, bias: Tensor | None = None, gain: float = 1.0) -> Tensor:
+        """Convolve x (B, C_in, h, w), add the bias (C_out,) given or else its own, and multiply by the gain."""
+        weight = self.weight * (self.scale * gain)
+        bias = self.bias if bias is None else bias
+        bias = None if bias is None else bias * gain
+        return upsample(x, weight, bias) if self.up else F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
 
 
 class ConvLayer(nn.Module):
@@ -94,7 +90,7 @@ class ConvLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, h, w) to (B, C_out, h, w), or to (B, C_out, 2h, 2w) where the layer upsamples."""
-        return activate(self.conv(x), self.bias)
+        return F.leaky_relu(self.conv(x, self.bias, GAIN), LEAK)
 
 
 class ModulatedConv(nn.Module):
@@ -112,10 +108,11 @@ class ModulatedConv(nn.Module):
         self.beta = EqualisedConv(latent_channels, in_channels, 3, bias_start=0.0)
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, gain: float = GAIN) -> Tensor:
         """Map x (B or 1, C_in, h, w) under the style (B, Z, h, w) to (B, C_out, h, w)."""
-        x = layer_norm(x) * self.gamma(style) + self.beta(style)
-        return activate(self.conv(x), self.bias)
+        scale = self.conv.scale * gain  # put on gamma and beta, whose weights are far smaller than the kernel
+        x = torch.addcmul(self.beta(style, gain=scale), layer_norm(x), self.gamma(style, gain=scale))
+        return F.leaky_relu(F.conv2d(x, self.conv.weight, self.bias * gain, padding=1), LEAK)
 
 
 class NormalisedUpConv(nn.Module):
@@ -128,9 +125,12 @@ class NormalisedUpConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, h, w) to (B, C_out, 2h, 2w)."""
-        return activate(self.conv(layer_norm(x)), self.bias)
+        return F.leaky_relu(self.conv(layer_norm(x), self.bias, GAIN), LEAK)
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """Return x (B, C, h, w) with zero mean and unit variance over (C, h, w) of each image; eps 1e-5, no affine."""
-    return F.layer_norm(x, x.shape[1:], eps=1e-5)
+    """Return x (B, C, h, w) with zero mean and unit variance over (C, h, w) of each image; eps 1e-5, no affine.
+
+    It is a group norm of one group, which PyTorch computes in either memory format without a copy.
+    """
+    return F.group_norm(x, 1, eps=1e-5)

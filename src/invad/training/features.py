@@ -1,9 +1,16 @@
-"""The encoder's features of the training images, computed once where they fit in memory.
+"""The encoder's features of the training images, computed once where they fit in memory or on disk.
 
-The encoder is frozen and images are not augmented, so an image's features are the same in every epoch.
+The encoder is frozen and images are not augmented, so an image's features are the same in every epoch. A run in bf16
+sees them in bf16, wherever they come from.
 """
 
+import hashlib
+import math
+import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,48 +19,223 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from invad.data import ImageSource, batches
+from invad.checkpoint import checksum
+from invad.data import ImageSource, batches, load_ahead
 from invad.devices import to_device
+from invad.files import write_bytes
 from invad.model import InvAD
+from invad.settings import Precision
 
 BLOCK = 16
-"""Images encoded at a time when all of them are."""
+"""Images encoded at a time when all of them are kept in memory."""
+FREE_SHARE = 0.5
+"""The share of an accelerator's free memory that features may take."""
+FORMAT = 1
+"""The version of a file of features; part of its key."""
 GIB = 1024**3
+Kept = Literal["memory", "disk", "nowhere"]
+Shapes = tuple[tuple[int, int, int], ...]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def feature_batches(
-    model: InvAD, source: ImageSource, indices: Sequence[NDArray[np.int64]], stored: Sequence[Tensor] | None
-) -> Iterator[list[Tensor]]:
-    """Yield the features, fine to coarse, (B, C_i, h_i, w_i), of each batch of images, on the model's device.
+class Features(Protocol):
+    """Where the features of images come from."""
+
+    def batches(self, indices: Sequence[NDArray[np.int64]]) -> Iterator[list[Tensor]]:
+        """Yield those of each batch of images, fine to coarse, (B, C_i, h_i, w_i), channels last, on the device."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """How much room the features of all images may take, in GiB."""
+
+    memory: float
+    disk: float
+    folder: Path
+    """Where those on disk lie."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncodedInEveryStep:
+    """Features that are kept nowhere."""
+
+    model: InvAD
+    source: ImageSource
+    dtype: torch.dtype
+    device: torch.device
+
+    def batches(self, indices: Sequence[NDArray[np.int64]]) -> Iterator[list[Tensor]]:
+        """Encode the images of each batch."""
+        for _, images in batches(self.source, indices):
+            levels = self.model.encode(to_device(images, self.device))
+            yield [level.to(self.dtype, memory_format=torch.channels_last) for level in levels]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InMemory:
+    """Features of all images in one tensor a level, (N, h_i, w_i, C_i), on the device or beside it."""
+
+    levels: list[Tensor]
+    device: torch.device
+
+    def batches(self, indices: Sequence[NDArray[np.int64]]) -> Iterator[list[Tensor]]:
+        """Pick out those of each batch."""
+        for batch in indices:
+            chosen = torch.from_numpy(batch).to(self.levels[0].device)
+            yield [level.index_select(0, chosen).to(self.device).permute(0, 3, 1, 2) for level in self.levels]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OnDisk:
+    """Features in a file for each image, named by what the image holds and by what encoded it.
+
+    A file is written at once and ends in a checksum. One that is not there, cut short or changed is made anew, of its
+    image alone, so that what a file holds does not depend on which other images a run has.
+    """
+
+    model: InvAD
+    source: ImageSource
+    files: tuple[Path, ...]
+    """One for each image."""
+    shapes: Shapes
+    """(h_i, w_i, C_i) of each level."""
+    dtype: torch.dtype
+    device: torch.device
+
+    def batches(self, indices: Sequence[NDArray[np.int64]]) -> Iterator[list[Tensor]]:
+        """Read those of each batch ahead, and make those that are not there."""
+        for batch, found in load_ahead(self._read_all, indices):
+            rows = [self._make(int(i)) if row is None else row for i, row in zip(batch, found, strict=True)]
+            yield [
+                torch.stack(level).to(self.device).permute(0, 3, 1, 2)  # (B, C_i, h_i, w_i)
+                for level in zip(*map(self._split, rows), strict=True)
+            ]
+
+    def fill(self, *, quiet: bool) -> None:
+        """Make all files that are not there."""
+        missing = [i for i, path in enumerate(self.files) if not path.is_file()]
+        for i in track(missing, "encoding", console=Console(stderr=True), disable=quiet, transient=True):
+            self._make(i)
+
+    def _read_all(self, batch: NDArray[np.int64]) -> list[bytes | None]:
+        return [self._read(self.files[int(i)]) for i in batch]
+
+    def _read(self, path: Path) -> bytes | None:
+        """What a file holds; None where it is not there, or not whole."""
+        if not path.is_file():
+            return None
+        data = path.read_bytes()
+        values, found = data[:-4], data[-4:]
+        whole = len(values) == self._bytes() and zlib.crc32(values).to_bytes(4, "little") == found
+        return values if whole else None
+
+    def _make(self, index: int) -> bytes:
+        levels = self.model.encode(to_device(self.source.images([index]), self.device))
+        rows = [level[0].permute(1, 2, 0).to(self.dtype).cpu().contiguous() for level in levels]  # (h_i, w_i, C_i)
+        values = b"".join(row.view(torch.uint8).numpy().tobytes() for row in rows)
+        write_bytes(self.files[index], values + zlib.crc32(values).to_bytes(4, "little"))
+        return values
+
+    def _split(self, values: bytes) -> list[Tensor]:
+        flat = torch.frombuffer(bytearray(values), dtype=self.dtype)
+        parts = flat.split_with_sizes([math.prod(shape) for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def _bytes(self) -> int:
+        return sum(math.prod(shape) for shape in self.shapes) * self.dtype.itemsize
+
+
+def open_features(
+    model: InvAD,
+    source: ImageSource,
+    budget: Budget,
+    precision: Precision,
+    *,
+    hashes: Sequence[str],
+    device: torch.device,
+    quiet: bool,
+) -> tuple[Features, str]:
+    """Return the features of all images, computed where there is room for them, and a sentence on where they are.
 
     Args:
         model: on its device.
         source: the images.
-        indices: of the images of each batch.
-        stored: the features of all images (see `store_features`); None: they are computed from the images.
-    """
-    device = next(model.trained_parameters()).device
-    if stored is None:
-        for _, images in batches(source, indices):
-            yield model.encode(to_device(images, device))
-    else:
-        for batch in indices:
-            chosen = torch.from_numpy(batch).to(device)
-            yield [level.index_select(0, chosen) for level in stored]
-
-
-def store_features(model: InvAD, source: ImageSource, budget: float, *, quiet: bool) -> list[Tensor] | None:
-    """Return the features of all images, fine to coarse, (N, C_i, h_i, w_i), or None where they exceed the budget.
-
-    Args:
-        model: on its device, where the features are kept.
-        source: the images.
-        budget: memory for them in GiB.
+        budget: the room for their features.
+        precision: the run's; features are kept in it.
+        hashes: what each image holds (see `invad.data.content_hashes`).
+        device: the model's.
         quiet: show no progress.
     """
-    device = next(model.trained_parameters()).device
+    dtype, shapes = DTYPES[precision], feature_shapes(model, source, device)
+    size = feature_bytes(shapes, precision) * len(source)
+    said = f"features of {len(source)} images ({size / GIB:.1f} GiB in {precision})"
+    kept = place_features(size, budget)
+    if kept == "memory":
+        place = place_for(size, device)
+        return _encode_all(model, source, shapes, dtype, device, place, quiet=quiet), f"{said} are kept in memory"
+    if kept == "disk":
+        key = f"{FORMAT}|{encoder_key(model)}|{source.size}|{precision}"
+        files = tuple(_file(budget.folder, f"{key}|{digest}") for digest in hashes)
+        stored = OnDisk(model=model, source=source, files=files, shapes=shapes, dtype=dtype, device=device)
+        stored.fill(quiet=quiet)
+        return stored, f"{said} are kept in {budget.folder}"
+    return (
+        EncodedInEveryStep(model=model, source=source, dtype=dtype, device=device),
+        f"{said} exceed feature_memory ({budget.memory:g} GiB) and feature_disk ({budget.disk:g} GiB); the encoder "
+        f"runs in every step",
+    )
+
+
+def feature_shapes(model: InvAD, source: ImageSource, device: torch.device) -> Shapes:
+    """Return (h_i, w_i, C_i) of each level of an image's features, fine to coarse."""
+    sample = model.encode(to_device(source.images([0]), device))
+    return tuple((level.shape[2], level.shape[3], level.shape[1]) for level in sample)
+
+
+def feature_bytes(shapes: Shapes, precision: Precision) -> int:
+    """Return what the features of one image take.
+
+    Example:
+        >>> feature_bytes(((64, 64, 64), (32, 32, 128), (16, 16, 256)), "bf16")
+        917504
+    """
+    return sum(math.prod(shape) for shape in shapes) * DTYPES[precision].itemsize
+
+
+def place_features(size: int, budget: Budget) -> Kept:
+    """Return where features of so many bytes are kept: all in one place, the first that has room for them."""
+    if size <= budget.memory * GIB:
+        return "memory"
+    return "disk" if size <= budget.disk * GIB else "nowhere"
+
+
+def place_for(size: int, device: torch.device) -> torch.device:
+    """Return where features of so many bytes go: on the device where there is room, else in the host's memory."""
+    if device.type != "cuda":
+        return device
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if size <= FREE_SHARE * free else torch.device("cpu")
+
+
+def encoder_key(model: InvAD) -> str:
+    """Return what names the encoder: a checksum of its weights and of its structure."""
+    encoder: torch.nn.Module = model.encoder  # type: ignore[assignment]
+    return f"{checksum(encoder.state_dict())}|{hashlib.sha256(repr(encoder).encode()).hexdigest()}"
+
+
+def _encode_all(
+    model: InvAD,
+    source: ImageSource,
+    shapes: Shapes,
+    dtype: torch.dtype,
+    device: torch.device,
+    place: torch.device,
+    *,
+    quiet: bool,
+) -> InMemory:
     blocks = all_blocks(source)
-    stored: list[Tensor] = []
+    levels = [torch.empty((len(source), *shape), dtype=dtype, device=place) for shape in shapes]
     shown = track(
         batches(source, blocks),
         "encoding",
@@ -63,14 +245,14 @@ def store_features(model: InvAD, source: ImageSource, budget: float, *, quiet: b
         transient=True,
     )
     for indices, images in shown:
-        levels = model.encode(to_device(images, device))
-        if not stored:
-            if sum(level[0].nbytes for level in levels) * len(source) > budget * GIB:
-                return None
-            stored = [level.new_empty((len(source), *level.shape[1:])) for level in levels]
-        for kept, level in zip(stored, levels, strict=True):
-            kept[torch.from_numpy(indices).to(device)] = level
-    return stored
+        for kept, level in zip(levels, model.encode(to_device(images, device)), strict=True):
+            kept[torch.from_numpy(indices).to(place)] = level.permute(0, 2, 3, 1).to(place, dtype)
+    return InMemory(levels=levels, device=device)
+
+
+def _file(folder: Path, key: str) -> Path:
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return folder / digest[:2] / digest[2:]
 
 
 def all_blocks(source: ImageSource) -> list[NDArray[np.int64]]:

@@ -1,10 +1,12 @@
 """The progress bar of a training: loss, learning rate, images per second, time left."""
 
+import math
 import time
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
 
@@ -19,20 +21,20 @@ class Progress:
     """
 
     def __init__(self, total: int, done: int, batch: int, *, quiet: bool) -> None:
-        self._first, self._batch = done, batch
+        self._total, self._first, self._batch = total, done, batch
         self._started = time.monotonic()
         self.images_per_second = 0.0
+        self.seconds_left = math.nan
         columns = (
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("loss {task.fields[loss]}  lr {task.fields[rate]}  {task.fields[speed]} images/s"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+            TextColumn("left {task.fields[left]}"),
         )
-        self._bar = RichProgress(*columns, console=Console(stderr=True), disable=quiet, speed_estimate_period=120)
-        self._task = self._bar.add_task("", total=total, completed=done, loss="-", rate="-", speed="-")
+        self._bar = RichProgress(*columns, console=Console(stderr=True), disable=quiet)
+        self._task = self._bar.add_task("", total=total, completed=done, loss="-", rate="-", speed="-", left="-")
 
     def __enter__(self) -> "Progress":
         self._bar.start()
@@ -47,5 +49,6 @@ class Progress:
         """Show the state after so many steps."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         self.images_per_second = (steps - self._first) * self._batch / seconds
-        speed = f"{self.images_per_second:.1f}"
-        self._bar.update(self._task, completed=steps, loss=f"{loss:.4f}", rate=f"{rate:g}", speed=speed)
+        self.seconds_left = seconds * (self._total - steps) / (steps - self._first)
+        speed, left = f"{self.images_per_second:.1f}", timedelta(seconds=round(self.seconds_left))
+        self._bar.update(self._task, completed=steps, loss=f"{loss:.4f}", rate=f"{rate:g}", speed=speed, left=left)

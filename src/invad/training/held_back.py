@@ -1,0 +1,55 @@
+"""Normal images that are not trained on: they say when to stop, and later calibrate decisions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from invad.model import inversion_loss
+from invad.processes import Processes
+from invad.records import Record
+from invad.settings import Precision
+from invad.training.features import Features
+
+FEWEST = 10
+"""A class of fewer images gives none away."""
+BLOCK = 16
+"""Images whose loss is computed at a time."""
+
+
+def hold_back(records: Sequence[Record], share: float, seed: int) -> tuple[tuple[Record, ...], tuple[Record, ...]]:
+    """Return the records to train on and those held back: a share of each class, drawn by the seed, rounded down.
+
+    Example:
+        >>> from pathlib import Path
+        >>> records = [Record(image=Path(f"{i}.png"), class_name="nut", split="train") for i in range(25)]
+        >>> [len(part) for part in hold_back(records, 0.1, seed=42)]
+        [23, 2]
+    """
+    names = np.array([record.class_name for record in records])
+    held: set[int] = set()
+    for number, name in enumerate(np.unique(names)):
+        members = np.flatnonzero(names == name)
+        count = int(len(members) * share) if len(members) >= FEWEST else 0
+        held.update(np.random.default_rng((seed, number)).choice(members, count, replace=False).tolist())
+    kept = tuple(record for i, record in enumerate(records) if i not in held)
+    return kept, tuple(record for i, record in enumerate(records) if i in held)
+
+
+def held_back_loss(
+    trainee: nn.Module, features: Features, count: int, precision: Precision, loss_weight: float, processes: Processes
+) -> float:
+    """Return the mean loss of so many images in eval mode; it does not depend on the number of processes."""
+    trainee.eval()
+    blocks: list[NDArray[np.int64]] = [np.arange(count)[first : first + BLOCK] for first in range(0, count, BLOCK)]
+    sums: dict[int, float] = {}
+    mine = range(processes.rank, len(blocks), processes.count)
+    with torch.no_grad():
+        for number, levels in zip(mine, features.batches([blocks[i] for i in mine]), strict=True):
+            with torch.autocast(levels[0].device.type, torch.bfloat16, enabled=precision == "bf16"):
+                predictions = trainee(levels)
+            sums[number] = inversion_loss(levels, predictions, loss_weight).item() * len(blocks[number])
+    found = {number: value for part in processes.gather(sums) for number, value in part.items()}
+    return sum(found[number] for number in range(len(blocks))) / count

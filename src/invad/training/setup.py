@@ -1,0 +1,160 @@
+"""What a training begins with: images, what they hold, and a run folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from invad.checkpoint import load_encoder, save_encoder
+from invad.data import DataSet, ImageSource, batches, content_hashes, open_datasets
+from invad.data.cache import default_cache_dir
+from invad.devices import to_device
+from invad.errors import DataError, SettingsError
+from invad.evaluation import skipped_notices
+from invad.model import InvAD
+from invad.model.analytic import AnalyticEncoder
+from invad.model.encoder import ANALYTIC, RANDOM
+from invad.processes import Processes
+from invad.records import Record
+from invad.runs import Run, build_from
+from invad.settings import TrainSettings
+from invad.training.features import Budget, all_blocks
+from invad.training.held_back import hold_back
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Images:
+    """Those that a run learns from, and those that it holds back."""
+
+    data: DataSet
+    learnt: ImageSource
+    learnt_hashes: tuple[str, ...]
+    held_back: ImageSource | None
+    held_back_hashes: tuple[str, ...]
+    notices: tuple[str, ...]
+    """What is unusual about them, a sentence each."""
+
+
+def open_data(settings: TrainSettings) -> DataSet:
+    """Return the data sets that settings name, as one."""
+    return open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
+
+
+def open_images(data: DataSet, settings: TrainSettings, processes: Processes, *, quiet: bool) -> Images:
+    """Return the images of resolved settings, read once for what they hold.
+
+    Raises:
+        DataError: there is no normal image, or one cannot be read.
+        SettingsError: something is asked of images held back, and there are none.
+    """
+    records = training_records(data, validation=settings.validation)
+    assert settings.held_back is not None
+    kept, held = hold_back(records, settings.held_back, settings.seed)
+    if not held and (settings.patience or settings.keep == "best"):
+        raise SettingsError(
+            f"--patience and --keep best go by images held back, and held_back = {settings.held_back:g} of "
+            f"{len(records)} gives none; set --held-back, to 0.1 say, with ten images or more in a class"
+        )
+    learnt = open_source(settings, kept)
+    held_back = open_source(settings, held) if held else None
+    notices = [*data.notices, *validation_notices(data, settings.validation), *skipped_notices(learnt, "training")]
+    if held_back is not None:
+        notices += [f"held back {len(held_back)} of {len(records)} normal training images; trained on the others"]
+        notices += skipped_notices(held_back, "held-back")
+    return Images(
+        data=data,
+        learnt=learnt,
+        learnt_hashes=_hashes(learnt, processes, quiet=quiet),
+        held_back=held_back,
+        held_back_hashes=() if held_back is None else _hashes(held_back, processes, quiet=True),
+        notices=tuple(notices),
+    )
+
+
+def training_records(data: DataSet, *, validation: bool = True) -> tuple[Record, ...]:
+    """Return the normal images to learn from: those of the split `train`, and of `validation` where there is one.
+
+    Raises:
+        SettingsError: `validation` is to be left out, and there is none.
+        DataError: there is no normal image.
+    """
+    held_out = data.split("validation")
+    if not validation and not held_out:
+        raise SettingsError(f"{data.root} has no split `validation` to leave out; drop --no-validation")
+    records = (*data.split("train"), *(held_out if validation else ()))
+    normal = tuple(record for record in records if not record.anomalous)
+    if not normal:
+        raise DataError(f"{data.root} holds no normal training image; expected some in CLASS/train/good/")
+    return normal
+
+
+def validation_notices(data: DataSet, validation: bool) -> tuple[str, ...]:
+    """Say what became of the split `validation`, where there is one."""
+    count = len(data.split("validation"))
+    if not count:
+        return ()
+    if validation:
+        return (f"trained on train + validation ({count} images of it)",)
+    return (f"trained without the {count} images of the split validation",)
+
+
+def open_source(settings: TrainSettings, records: tuple[Record, ...]) -> ImageSource:
+    """Return the images of these records, decoded once, under the settings' size and cache."""
+    return ImageSource(
+        records,
+        settings.size,
+        cache=settings.cache,
+        cache_dir=Path(settings.cache_dir) if settings.cache_dir else None,
+        skip_unreadable=settings.skip_unreadable,
+    )
+
+
+def feature_budget(settings: TrainSettings, share: float) -> Budget:
+    """Return a share of the room that settings grant to features."""
+    folder = Path(settings.cache_dir) if settings.cache_dir else default_cache_dir()
+    return Budget(
+        memory=share * settings.feature_memory, disk=share * settings.feature_disk, folder=folder / "features"
+    )
+
+
+def build_untrained(settings: TrainSettings, source: ImageSource, encoder_file: Path | None) -> InvAD:
+    """Return the model of resolved settings before its first step, on the CPU.
+
+    Args:
+        settings: of the run.
+        source: the images that the analytic encoder takes its statistics from.
+        encoder_file: the encoder of another run to take; None: the one that settings name.
+    """
+    if encoder_file is not None:
+        model = build_from(settings, weights=None if settings.encoder == ANALYTIC else RANDOM)
+        load_encoder(encoder_file, model)
+        return model
+    model = build_from(settings, weights=settings.weights)
+    if isinstance(model.encoder, AnalyticEncoder):
+        model.encoder.fit(
+            to_device(images, next(model.buffers()).device) for _, images in batches(source, all_blocks(source))
+        )
+    return model
+
+
+def make_run(out: Path, settings: TrainSettings, model: InvAD, images: Images, *, quiet: bool) -> None:
+    """Make the folder of a run that has not begun.
+
+    Raises:
+        RunError: it is taken or cannot be written.
+    """
+    with Run.create(out) as run:
+        save_encoder(run.encoder_file, model)
+        run.write_records(images.learnt.records, images.learnt_hashes)
+        if images.held_back is not None:
+            run.write_held_back(images.held_back.records, images.held_back_hashes)
+        run.write_environment()
+        settings.save(run.settings_file)
+        for text in images.notices:
+            run.log(event="notice", text=text)
+            Console(stderr=True, quiet=quiet).print(f"note: {text}", highlight=False)
+
+
+def _hashes(source: ImageSource, processes: Processes, *, quiet: bool) -> tuple[str, ...]:
+    paths = [record.image for record in source.records]
+    return processes.from_first(content_hashes(paths, quiet=quiet) if processes.first else None)

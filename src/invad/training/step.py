@@ -1,0 +1,102 @@
+"""One step of the optimiser."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from invad.errors import RunError
+from invad.model import inversion_loss
+from invad.settings import Precision
+from invad.training.optimisation import clip_gradients
+
+Step = tuple[Tensor, Tensor]
+"""The loss and the gradients' norm before clipping, each a scalar on the device."""
+
+
+def train_step(
+    trainee: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    features: Sequence[Tensor],
+    *,
+    loss_weight: float,
+    clip: float,
+    precision: Precision,
+    parts: int = 1,
+) -> Step:
+    """Take one step; return its loss and the norm of its gradients.
+
+    Args:
+        trainee: features -> predictions (see `invad.training.parallel`).
+        optimiser: over the trainee's parameters.
+        features: fine to coarse, (B, C_i, h_i, w_i).
+        loss_weight: the factor of the loss.
+        clip: the largest global norm of the gradients.
+        precision: of the trainee's arithmetic.
+        parts: that the batch is computed in, one after the other; each has batch statistics of its own.
+    """
+    optimiser.zero_grad(set_to_none=True)
+    pieces = list(zip(*(level.tensor_split(parts) for level in features), strict=True))
+    losses = []
+    for number, piece in enumerate(pieces, start=1):
+        share = len(piece[0]) / len(features[0])
+        with _gradients_stay_here(trainee) if number < len(pieces) else nullcontext():
+            with torch.autocast(piece[0].device.type, torch.bfloat16, enabled=precision == "bf16"):
+                predictions = trainee(piece)
+            loss = inversion_loss(piece, predictions, loss_weight * share)
+            loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(loss.detach())
+    norm = clip_gradients(trainee.parameters(), clip)
+    optimiser.step()
+    return torch.stack(losses).sum(), norm.detach()
+
+
+def fit_into_memory(
+    step: Callable[[int], Step], modules: nn.Module, parts: int, batch: int, notify: Callable[[str], None]
+) -> tuple[Step, int]:
+    """Take a step, in twice as many parts each time that memory runs out; return it and the parts it took.
+
+    Batch and learning rate stay as they are. The batch norms' running statistics are put back before a new try.
+
+    Args:
+        step: takes a step in so many parts.
+        modules: what the step changes.
+        parts: to begin with.
+        batch: images of a step, and so the most parts.
+        notify: is told of every change.
+
+    Raises:
+        RunError: memory does not hold a single image's step.
+    """
+    while True:
+        before = [buffer.clone() for buffer in modules.buffers()]
+        try:
+            return step(parts), parts
+        except torch.OutOfMemoryError as error:
+            if parts >= batch:
+                raise RunError(
+                    "memory does not hold the training of a single image; choose a smaller --image-size or --model"
+                ) from error
+            parts = min(2 * parts, batch)
+        for buffer, value in zip(modules.buffers(), before, strict=True):
+            buffer.copy_(value)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        notify(
+            f"memory ran out: each batch of {batch} images is now computed in {parts} parts with batch statistics of "
+            f"their own; batch and learning rate stay as they were"
+        )
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """A context in which a GPU's convolutions give the same bits every time, and fp32 means fp32 and not TF32."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+def _gradients_stay_here(trainee: nn.Module) -> AbstractContextManager[None]:
+    """A context in which processes do not exchange gradients: more parts of the batch follow."""
+    no_sync = getattr(trainee, "no_sync", None)  # DistributedDataParallel's
+    return nullcontext() if no_sync is None else no_sync()
