@@ -197,3 +197,55 @@ def test_drift_is_said(fresh: Path, normal: Path, tmp_path: Path, capsys: pytest
     assert run([*argv, str(dark), "--out", str(tmp_path / "other")]) == 0
     err = capsys.readouterr().err
     assert "are not like those calibrated on" in err and "1 of 1 windows" in err
+
+
+def test_images_held_back_are_calibrated_on(data: Path, tmp_path: Path) -> None:
+    from invad.data import make_synthetic
+    from invad.inference import calibrate_run
+
+    make_synthetic(tmp_path / "set", train=20, good=1, defective=1, size=64)
+    settings = invad.TrainSettings(
+        data=(f"folder:{tmp_path / 'set'}",),
+        encoder="analytic",
+        image_size=(64,),
+        blocks=(1, 1, 1),
+        epochs=1,
+        batch_size=8,
+        held_back=0.5,
+    )
+    trained = invad.train(settings, tmp_path / "run", quiet=True)
+    calibration = calibrate_run(trained, quiet=True)
+    assert calibration.images == "held back in training" and calibration.test_images == 0
+    assert calibration.overall.normal == len(trained.held_back()) == 40
+    assert {name: len(scores) for name, scores in calibration.scores.items()} == dict.fromkeys(
+        ("capsule", "fabric", "washer", "wood"), 10
+    )
+    assert "40 normal images cannot promise a false-alarm rate of 0.01" in calibration.notices[0]
+    assert invad.load(trained.path).calibration == calibration
+    again = invad.calibrate(trained, false_alarms=0.1, overwrite=True, quiet=True)
+    assert len(again.classes) == 4 and again.scores == calibration.scores
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for number, line in enumerate(trained.records_file.read_text().splitlines()):
+        shutil.copy(json.loads(line)["image"], copies / f"{number}.png")
+    with pytest.raises(DataError, match="was trained on 40 of those named"):
+        invad.calibrate(trained, normal=[copies], overwrite=True, quiet=True)
+
+
+def test_images_that_chose_the_weights_are_not_quite_new(data: Path, tmp_path: Path) -> None:
+    from invad.data import make_synthetic
+
+    make_synthetic(tmp_path / "set", train=10, good=1, defective=1, size=64)
+    settings = invad.TrainSettings(
+        data=(f"folder:{tmp_path / 'set'}",),
+        encoder="analytic",
+        image_size=(64,),
+        blocks=(1, 1, 1),
+        epochs=1,
+        batch_size=8,
+        held_back=0.5,
+        keep="best",
+    )
+    trained = invad.train(settings, tmp_path / "run", quiet=True)
+    calibration = invad.calibrate(trained, false_alarms=0.2, overwrite=True, quiet=True)
+    assert "when to stop the training" in calibration.notices[0]
