@@ -31,6 +31,8 @@ from invad.report.figures import overlay
 
 OVERLAYS, MAPS = "overlays", "maps"
 """The folders for pictures and raw maps."""
+DRIFTS_TOLD = 3
+"""Windows that drifted and are told one by one; all are counted."""
 NAME_LENGTH = 50
 """The characters that an output's name takes from its image, so that it fits every file system."""
 
@@ -78,7 +80,8 @@ class Predicting:
         batch_size: images computed at a time.
         strict: stop at an image that cannot be read, instead of saying so in its line.
         shard: this process's part.
-        on_drift: called with each window of scores that left the calibration's distribution, as soon as it is full.
+        on_drift: called with the first few windows of scores that left the calibration's distribution, as soon as each
+            is full.
     """
 
     def __init__(
@@ -240,7 +243,8 @@ class Predicting:
     def _note(self, drift: Drift) -> None:
         if drift.warns:
             self.summary.drifted += 1
-            self._on_drift(drift)
+            if self.summary.drifted <= DRIFTS_TOLD:
+                self._on_drift(drift)
 
     def _job(self) -> dict[str, Any]:
         """What decides the lines, besides the images."""
