@@ -76,6 +76,6 @@ def make_trainee(model: InvAD, processes: Processes) -> nn.Module:
 
 def _global(norm: nn.BatchNorm2d) -> GlobalBatchNorm:
     """A global batch norm with the parameters and statistics of another."""
-    made = GlobalBatchNorm(norm.num_features, eps=norm.eps)
+    made = GlobalBatchNorm(norm.num_features, eps=norm.eps).to(norm.weight)
     made.load_state_dict(norm.state_dict())
-    return made.to(norm.weight.device).train(norm.training)
+    return made.train(norm.training)
