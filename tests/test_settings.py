@@ -1,6 +1,7 @@
 """Settings: files, types, and values that cannot be meant."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -15,10 +16,10 @@ def test_round_trip_through_a_file(tmp_path: Path) -> None:
 
 
 def test_published_values_fill_in_what_is_not_given() -> None:
-    lite = TrainSettings(data=("mvtec:x",)).resolved(("mvtec",))
+    lite = TrainSettings(data=("mvtec:x",)).resolved(("mvtec",), fastest="fp32")
     assert (lite.encoder, lite.blocks, lite.loss_weight, lite.epochs) == ("resnet34", (4, 4, 4), 5.0, 300)
     assert lite.learning_rate == pytest.approx(4e-3)
-    full = TrainSettings(data=("visa:x",), model="invad", batch_size=8, epochs=7).resolved(("visa",))
+    full = TrainSettings(data=("visa:x",), model="invad", batch_size=8, epochs=7).resolved(("visa",), fastest="fp32")
     assert (full.encoder, full.blocks, full.loss_weight, full.epochs) == ("wide_resnet50_2", (2, 2, 2), 1.0, 7)
     assert full.learning_rate == pytest.approx(1e-3)
 
@@ -34,6 +35,15 @@ def test_published_values_fill_in_what_is_not_given() -> None:
         ({"epochs": "many"}, "epochs = 'many' is not of the kind"),
         ({"epohcs": 3}, "unknown setting 'epohcs'"),
         ({"eval_every": -1}, "eval_every must be 0"),
+        ({"accumulate": 0}, "accumulate must be above 0"),
+        ({"accumulate": 9, "batch_size": 8}, "accumulate cannot part 8 images of a batch into 9"),
+        ({"held_back": 0.6}, "held_back must be a share from 0 to 0.5"),
+        ({"patience": -1}, "patience must be 0 or more"),
+        ({"checkpoint_every": -1.0}, "checkpoint_every must be 0 or more"),
+        ({"feature_disk": -1.0}, "feature_disk must be 0 or more"),
+        ({"precision": "fp16"}, "precision = 'fp16'"),
+        ({"choose_by": "test"}, "too good"),
+        ({"track": ["paper"]}, "track = "),
     ],
 )
 def test_refusals(values: dict[str, object], message: str) -> None:
@@ -55,3 +65,30 @@ def test_bad_files(tmp_path: Path, text: str | None, message: str) -> None:
 
 def test_toml_leaves_none_out() -> None:
     assert to_toml({"a": None, "b": True, "c": (1, 2)}) == "b = true\nc = [1, 2]\n"
+
+
+@pytest.mark.parametrize(
+    ("precision", "layout", "found"),
+    [(None, "mvtec", "fp32"), (None, "folder", "bf16"), ("auto", "mvtec", "bf16"), ("fp32", "folder", "fp32")],
+)
+def test_precision_is_chosen_from_the_machine_where_nothing_is_published(
+    precision: Literal["auto", "fp32"] | None, layout: str, found: str
+) -> None:
+    settings = TrainSettings(data=(f"{layout}:x",), precision=precision)
+    assert settings.resolved((layout,), fastest="bf16").arithmetic == found
+    assert settings.resolved((layout,), fastest="fp32").arithmetic == "fp32"
+
+
+def test_settings_of_the_first_format_mean_what_they_meant(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('format = 1\ndata = ["folder:x"]\nepochs = 5\ntensorboard = true\n')
+    settings = TrainSettings.load(path)
+    assert (settings.track, settings.held_back, settings.arithmetic) == (("tensorboard",), 0.0, "fp32")
+    path.write_text('format = 1\ndata = ["folder:x"]\ntensorboard = false\nprecision = "bf16"\n')
+    settings = TrainSettings.load(path)
+    assert (settings.track, settings.arithmetic) == ((), "bf16")
+    path.write_text('format = 2\ndata = ["folder:x"]\ntensorboard = true\n')
+    with pytest.raises(SettingsError, match="unknown setting 'tensorboard'"):
+        TrainSettings.load(path)
+    settings.save(path)
+    assert path.read_text().startswith("format = 2\n") and TrainSettings.load(path) == settings

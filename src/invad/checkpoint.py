@@ -199,11 +199,14 @@ def _fill_optimiser(model: InvAD, optimiser: torch.optim.Adam, state: Mapping[st
     for name, parameter in model.named_parameters():
         entries = _under(state, f"{name}.")
         if entries:
-            device = parameter.device
-            optimiser.state[parameter] = {
-                "step": entries.pop("step").to(device if optimiser.defaults["fused"] else "cpu"),
-                **{key: value.to(device, memory_format=torch.preserve_format) for key, value in entries.items()},
-            }
+            step = entries.pop("step").to(parameter.device if optimiser.defaults["fused"] else "cpu")
+            moments = {key: _laid_out_as(parameter, value) for key, value in entries.items()}
+            optimiser.state[parameter] = {"step": step, **moments}
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    """A value in the parameter's memory format and on its device: Adam in one pass takes both in the order they lie."""
+    return torch.empty_like(parameter, requires_grad=False).copy_(value)
 
 
 def _fill_model(model: InvAD, state: Mapping[str, Tensor], path: Path) -> None:

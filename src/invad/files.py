@@ -9,6 +9,9 @@ from typing import BinaryIO
 
 from invad.errors import RunError
 
+PART = ".part"
+"""How the name of a file ends that is being written; a hidden one, which only a kill leaves behind."""
+
 
 @contextmanager
 def written_at_once(path: Path) -> Iterator[BinaryIO]:
@@ -21,7 +24,7 @@ def written_at_once(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
     except OSError as error:
         raise RunError(_cannot_write(path, error)) from error
     part = Path(name)

@@ -57,9 +57,9 @@ def import_weights(
         save_checkpoint(run.checkpoints, built, None, Position(epoch=settings.epochs, step=0, total_steps=0))
         run.write_scale(*scale)
         run.write_environment()
+        settings.save(run.settings_file)
         run.log(event="imported", file=str(file), layout=layout)
         run.log(event="notice", text=f"imported weights ({Path(file).name}), not trained here")
-        settings.save(run.settings_file)
     return Run.open(Path(out))
 
 

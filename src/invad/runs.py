@@ -28,7 +28,7 @@ import torch
 from invad.checkpoint import load_encoder, load_newest
 from invad.devices import processor_flags
 from invad.errors import RunError
-from invad.files import write_text
+from invad.files import PART, write_text
 from invad.model import InvAD, build_model
 from invad.model.encoder import ANALYTIC, RANDOM
 from invad.presets import EPOCHS
@@ -36,6 +36,8 @@ from invad.records import Record
 from invad.settings import TrainSettings
 
 PACKAGES = ("invad", "torch", "torchvision", "timm", "accelerate", "numpy", "pillow", "opencv-python-headless", "numba")
+UNFINISHED = ".new"
+"""How the name of a run folder ends that is being made."""
 
 
 class Run:
@@ -70,14 +72,17 @@ class Run:
             RunError: something stands there already, or the folder cannot be made.
         """
         cls.require_free(path)
-        new = path.with_name(f".{path.name}.new")  # one that a killed program left is begun anew
+        there = path.exists()  # an empty folder stays what it is: it may be a mount, or the one we run in
+        new = path / UNFINISHED if there else path.with_name(f".{path.name}{UNFINISHED}")
         try:
-            shutil.rmtree(new, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)  # what a killed program left
             new.mkdir(parents=True)
             yield cls(new)
-            if path.exists():
-                path.rmdir()  # it is empty
-            new.rename(path)
+            if not there:
+                new.rename(path)
+                return
+            for entry in sorted(new.iterdir(), key=lambda entry: entry.name == cls(new).settings_file.name):
+                entry.rename(path / entry.name)  # the settings last: without them it is no run
         except OSError as error:
             raise RunError(f"cannot make the run folder {path}: {error.strerror}") from error
         finally:
@@ -90,7 +95,7 @@ class Run:
         Raises:
             RunError: it does.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and (not path.is_dir() or any(entry.name != UNFINISHED for entry in path.iterdir())):
             raise RunError(
                 f"{path} exists already. Choose another --out, go on with it by `invad train --resume {path}`, "
                 f"or delete it"
@@ -133,14 +138,25 @@ class Run:
         return tuple(Record(image=Path(r["image"]), class_name=r["class"], split=r["split"]) for r in rows)
 
     def check_records(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
-        """Refuse to go on with other training images than the run was started with.
+        """Refuse to go on with other images to learn from than the run was started with.
 
         Raises:
             RunError: the list of images or one of them has changed, or the run was imported and has none.
         """
         if not self.records_file.is_file():
             raise RunError(f"{self.path} has no list of training images (imported weights?); it cannot be gone on with")
-        lines = self.records_file.read_text(encoding="utf-8").splitlines()
+        self._check_images(self.records_file, "training images", records, hashes)
+
+    def check_held_back(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
+        """Refuse to go on with other images held back than the run was started with.
+
+        Raises:
+            RunError: the list of images or one of them has changed.
+        """
+        self._check_images(self.held_back_file, "images held back", records, hashes)
+
+    def _check_images(self, file: Path, what: str, records: Sequence[Record], hashes: Sequence[str]) -> None:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
         rows = [json.loads(line) for line in lines]
         before, now = [row["image"] for row in rows], [str(record.image) for record in records]
         changed = sorted(set(before) ^ set(now)) or [
@@ -148,7 +164,7 @@ class Run:
         ]
         if before != now or changed:
             raise RunError(
-                f"the training images are not those that {self.path} was started with ({len(before)} then, {len(now)} "
+                f"the {what} are not those that {self.path} was started with ({len(before)} then, {len(now)} "
                 f"now; the first that differs: {(changed or now)[0]}). Restore them, or start a new run"
             )
 
@@ -163,6 +179,22 @@ class Run:
                 f"the run folder {self.path} has vanished (a drive that is no longer mounted?). Once it is back, go on "
                 f"by `invad train --resume {self.path}`"
             )
+
+    def tidy(self) -> None:
+        """Take away what a killed program left: half a line at the end of the log, and files not written to their end.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        try:
+            for folder in (self.path, self.checkpoints):
+                for part in folder.glob(f".*{PART}"):
+                    part.unlink(missing_ok=True)
+            if self.log_file.is_file():
+                with self.log_file.open("r+b") as file:
+                    file.truncate(file.read().rfind(b"\n") + 1)
+        except OSError as error:
+            raise RunError(f"cannot write in the run folder {self.path}: {error.strerror}") from error
 
     def write_scale(self, low: float, high: float) -> None:
         """Record the map values that pictures show as untouched and as full colour."""
@@ -205,8 +237,9 @@ class Run:
         """Append one line to the log.
 
         Raises:
-            RunError: the line cannot be written.
+            RunError: the line cannot be written, or the folder is gone.
         """
+        self.require_there()
         try:
             with self.log_file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values) + "\n")

@@ -199,8 +199,15 @@ def read_toml(path: Path) -> dict[str, Any]:
     version = values.pop("format", FORMAT)
     if version not in (1, FORMAT):
         raise SettingsError(f"{path} has format {version!r}; this version of invad reads formats 1 and {FORMAT}")
-    if version == 1 and values.pop("tensorboard", False):
+    return _from_first_format(values) if version == 1 else values
+
+
+def _from_first_format(values: dict[str, Any]) -> dict[str, Any]:
+    """What settings of format 1 mean today: they knew `tensorboard` alone, and held nothing back."""
+    if values.pop("tensorboard", False):
         values["track"] = ["tensorboard"]
+    values.setdefault("held_back", 0.0)
+    values.setdefault("precision", "fp32")
     return values
 
 

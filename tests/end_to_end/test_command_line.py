@@ -176,15 +176,15 @@ def test_evaluation_while_training_and_two_sets(data: Path, tmp_path: Path) -> N
     make_synthetic(tmp_path / "other", train=4, good=2, defective=1, size=64, seed=1)
     out = tmp_path / "run"
     argv = ["train", "--data", f"folder:{data}", "--out", str(out), "--epochs", "1", "--eval-every", "1"]
-    argv += ["--data", f"folder:{tmp_path / 'other'}", "--batch-size", "8", "--tensorboard"]
+    argv += ["--data", f"folder:{tmp_path / 'other'}", "--batch-size", "8", "--track", "tensorboard"]
     assert run([*argv, *SMALL]) == 0
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [e["event"] for e in events if e["event"] != "step"] == ["notice", "evaluation", "finished"]
+    assert [e["event"] for e in events if e["event"] != "step"] == ["notice", "features", "evaluation", "finished"]
     assert len(invad.TrainSettings.load(out / "settings.toml").data) == 2
     assert (invad.Run.open(out).notices()[0]).startswith("classes capsule, fabric, washer, wood are in several sets")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    board = EventAccumulator(str(out / "tensorboard")).Reload()
+    board = EventAccumulator(str(out / "tracking")).Reload()
     assert {"loss", "learning_rate", "test/mad"} <= set(board.Tags()["scalars"])
 
 

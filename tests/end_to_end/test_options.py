@@ -6,12 +6,13 @@ import pytest
 
 from invad.cli.main import VERBS, parse
 
-SETTINGS = """batch-size blocks cache cache-dir classes data device encoder epochs eval-every feature-memory
-gradient-clip image-size latent-channels learning-rate levels loss-weight model no-resize-levels no-skip-unreadable
-no-tensorboard no-validation precision resize-levels seed skip-unreadable split style-channels tensorboard validation
-views weights"""
+SETTINGS = """accumulate batch-size blocks cache cache-dir checkpoint-every choose-by classes data device encoder epochs
+eval-every feature-disk feature-memory gradient-clip held-back image-size keep latent-channels learning-rate levels
+loss-weight model no-resize-levels no-skip-unreadable no-validation patience precision resize-levels seed
+skip-unreadable split style-channels track validation views weights"""
 OPTIONS = {
-    "train": f"config help no-quiet out quiet resume {SETTINGS}",
+    "train": f"config dry-run help no-dry-run no-quiet out quiet resume {SETTINGS}",
+    "reproduce": "help no-quiet out quiet",
     "evaluate": """bootstrap classes data device from-maps help no-report protocol report save-maps split threshold
 views""",
     "calibrate": """class device false-alarms help labelled no-overwrite no-quiet normal overwrite quiet recall

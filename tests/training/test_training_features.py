@@ -1,43 +1,153 @@
-"""Features computed once are the features computed in every step."""
+"""Features are the same wherever they are kept, and a file of them that is not whole is made again."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
-from invad.data import ImageSource
+from invad.data import ImageSource, content_hashes
 from invad.model import InvAD, build_model
 from invad.records import Record
-from invad.training.features import GIB, feature_batches, store_features
+from invad.settings import Precision
+from invad.training.features import (
+    GIB,
+    Budget,
+    EncodedInEveryStep,
+    Features,
+    InMemory,
+    OnDisk,
+    feature_bytes,
+    feature_shapes,
+    open_features,
+    place_features,
+)
+
+CPU = torch.device("cpu")
+BATCHES = [np.array([3, 20, 0]), np.array([7])]
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> ImageSource:
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder, random = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     for i in range(21):
         Image.fromarray(random.integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(folder / f"{i:02d}.png")
-    records = [Record(image=path, class_name="a", split="train") for path in sorted(folder.iterdir())]
-    return ImageSource(records, (32, 32), cache="memory")
+    return sorted(folder.iterdir())
+
+
+def build(seed: int = 0) -> InvAD:
+    torch.manual_seed(seed)
+    return build_model("resnet18", weights="random", image_size=(32, 32), style_channels=8, blocks=(1, 1, 1))
 
 
 @pytest.fixture(scope="module")
 def model() -> InvAD:
-    return build_model("resnet18", weights="random", image_size=(32, 32), blocks=(1, 1, 1))
+    return build()
 
 
-def test_stored_features_are_those_of_the_images(source: ImageSource, model: InvAD) -> None:
-    indices = [np.array([3, 20, 0]), np.array([7])]
-    stored = store_features(model, source, 1.0, quiet=True)
-    assert stored is not None
-    for kept, made in zip(
-        feature_batches(model, source, indices, stored), feature_batches(model, source, indices, None), strict=True
-    ):
-        for a, b in zip(kept, made, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+Opened = Callable[..., tuple[Features, str]]
 
 
-def test_nothing_is_stored_beyond_the_budget(source: ImageSource, model: InvAD) -> None:
+@pytest.fixture
+def opened(images: list[Path], model: InvAD, tmp_path: Path) -> Opened:
+    """Opens the features of the images under a budget in GiB."""
+
+    def open_them(
+        memory: float = 0.0,
+        disk: float = 0.0,
+        *,
+        precision: Precision = "fp32",
+        encoder: InvAD = model,
+        size: tuple[int, int] = (32, 32),
+        paths: list[Path] = images,
+    ) -> tuple[Features, str]:
+        source = ImageSource([Record(image=path, class_name="a", split="train") for path in paths], size)
+        budget, hashes = Budget(memory=memory, disk=disk, folder=tmp_path / "features"), content_hashes(paths)
+        return open_features(encoder, source, budget, precision, hashes=hashes, device=CPU, quiet=True)
+
+    return open_them
+
+
+def found(features: Features) -> list[list[Tensor]]:
+    return list(features.batches(BATCHES))
+
+
+@pytest.mark.parametrize(("precision", "rtol", "atol"), [("fp32", 1e-4, 1e-5), ("bf16", 2**-7, 1e-3)])
+def test_features_are_the_same_wherever_they_are_kept(
+    precision: Precision, rtol: float, atol: float, opened: Opened
+) -> None:
+    kept = [opened(1.0, precision=precision), opened(0.0, 1.0, precision=precision), opened(precision=precision)]
+    assert [type(features) for features, _ in kept] == [InMemory, OnDisk, EncodedInEveryStep]
+    for (_, said), words in zip(kept, ("kept in memory", "kept in", "in every step"), strict=True):
+        assert words in said
+    expected = found(kept[2][0])
+    for features, _ in kept:
+        for batch, reference, chosen in zip(found(features), expected, BATCHES, strict=True):
+            for level, other in zip(batch, reference, strict=True):
+                assert level.shape == other.shape and len(level) == len(chosen)
+                assert level.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+                assert level.is_contiguous(memory_format=torch.channels_last)
+                torch.testing.assert_close(level, other, rtol=rtol, atol=atol)
+
+
+def damage_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+@pytest.mark.parametrize("harm", [damage_bit, truncate, Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("again", [True, False], ids=["before a run", "during a run"])
+def test_a_file_that_is_not_whole_is_made_again(harm: Callable[[Path], object], again: bool, opened: Opened) -> None:
+    features, _ = opened(0.0, 1.0)
+    assert isinstance(features, OnDisk)
+    expected, victim = found(features), features.files[20]
+    whole = victim.read_bytes()
+    harm(victim)
+    if again:
+        features, _ = opened(0.0, 1.0)
+    for batch, reference in zip(found(features), expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, reference, strict=True))
+    assert victim.read_bytes() == whole
+
+
+def files(opened: tuple[Features, str]) -> tuple[Path, ...]:
+    features, _ = opened
+    assert isinstance(features, OnDisk)
+    return features.files
+
+
+def test_what_a_file_is_named_by(opened: Opened, images: list[Path], tmp_path: Path) -> None:
+    first = files(opened(0.0, 1.0))
+    assert len(set(first)) == len(images)
+    assert files(opened(0.0, 1.0)) == first
+    moved = tmp_path / "moved.png"
+    moved.write_bytes(images[4].read_bytes())
+    assert files(opened(0.0, 1.0, paths=[moved])) == first[4:5], "what an image holds counts, not where it lies"
+    moved.write_bytes(moved.read_bytes() + b" ")
+    others = [
+        files(opened(0.0, 1.0, paths=[moved])),
+        files(opened(0.0, 1.0, encoder=build(seed=1))),
+        files(opened(0.0, 1.0, size=(32, 64))),
+        files(opened(0.0, 1.0, precision="bf16")),
+    ]
+    for other in others:
+        assert not set(other) & set(first)
+        first += other
+
+
+def test_the_budget_is_kept_to_the_byte(model: InvAD, images: list[Path], tmp_path: Path) -> None:
+    source = ImageSource([Record(image=images[0], class_name="a", split="train")], (32, 32))
+    shapes = feature_shapes(model, source, CPU)
     one = sum(level.nbytes for level in model.encode(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)))
-    assert store_features(model, source, (20.5 * one) / GIB, quiet=True) is None
-    assert store_features(model, source, (21.5 * one) / GIB, quiet=True) is not None
-    assert store_features(model, source, 0.0, quiet=True) is None
+    assert feature_bytes(shapes, "fp32") == one and feature_bytes(shapes, "bf16") == one // 2
+    for memory, disk, place in ((one, 0, "memory"), (one - 1, one, "disk"), (one - 1, one - 1, "nowhere")):
+        assert place_features(one, Budget(memory=memory / GIB, disk=disk / GIB, folder=tmp_path)) == place
+    assert place_features(one, Budget(memory=0.0, disk=0.0, folder=tmp_path)) == "nowhere"

@@ -44,6 +44,7 @@ class Train:
 
     def run(self) -> None:
         """Start a run, or go on with one."""
+        from invad.runs import Run
         from invad.training import resume, train
 
         if self.dry_run:
@@ -60,7 +61,7 @@ class Train:
         try:
             run = resume(path, quiet=self.quiet) if self.resume else train(self.settings, path, quiet=self.quiet)
         except KeyboardInterrupt:
-            if is_first():
+            if is_first() and Run(path).settings_file.is_file():
                 print(f"stopped; go on with: invad train --resume {path}", file=sys.stderr)
             raise
         if is_first():

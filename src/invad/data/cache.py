@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from invad.errors import ImageError
 from invad.files import write_bytes
 from invad.records import Size
 
@@ -54,11 +55,16 @@ class DiskCache:
         self._folder = folder
 
     def get(self, index: int, path: Path, size: Size) -> NDArray[np.uint8] | None:
-        """Return the image (H, W, 3), or None where there is no whole entry of the file as it is now."""
+        """Return the image (H, W, 3), or None where there is no whole entry of the file as it is now.
+
+        Raises:
+            ImageError: the file is missing or cannot be reached.
+        """
         entry = self._entry(path, size)
-        if not entry.is_file():
+        try:
+            data = entry.read_bytes()
+        except OSError:
             return None
-        data = entry.read_bytes()
         pixels, checksum = data[:-4], data[-4:]
         if len(pixels) != size[0] * size[1] * 3 or zlib.crc32(pixels).to_bytes(4, "little") != checksum:
             return None
@@ -70,7 +76,10 @@ class DiskCache:
         write_bytes(self._entry(path, size), pixels + zlib.crc32(pixels).to_bytes(4, "little"))
 
     def _entry(self, path: Path, size: Size) -> Path:
-        state = path.stat()
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise ImageError(f"cannot read {path}: {error.strerror}") from error
         key = f"{FORMAT}|{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{size}"
         digest = hashlib.sha256(key.encode()).hexdigest()
         return self._folder / digest[:2] / digest[2:]

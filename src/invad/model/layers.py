@@ -74,7 +74,11 @@ class EqualisedConv(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """Convolve x (B, C_in, h, w), add the bias (C_out,) given or else its own, and multiply by the gain."""
-        weight = self.weight * (self.scale * gain)
+        weight, scale = self.weight, self.scale * gain
+        if x.numel() < weight.numel():  # the fewer numbers take the scale
+            x = x * scale
+        else:
+            weight = weight * scale
         bias = self.bias if bias is None else bias
         bias = None if bias is None else bias * gain
         return upsample(x, weight, bias) if self.up else F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import psutil
@@ -63,7 +63,7 @@ def dry_run(settings: TrainSettings) -> Forecast:
     processes = start_processes(settings.device)
     data, device = open_data(settings), processes.device
     settings = settings.resolved(data.layouts, fastest=fastest_precision(device))
-    images = open_images(data, settings, processes, quiet=True)
+    images = open_images(data, replace(settings, cache="none"), processes, quiet=True)
     source, held = images.learnt, 0 if images.held_back is None else len(images.held_back)
     epochs = settings.epochs
     assert epochs is not None

@@ -123,9 +123,10 @@ class OnDisk:
 
     def _read(self, path: Path) -> bytes | None:
         """What a file holds; None where it is not there, or not whole."""
-        if not path.is_file():
+        try:
+            data = path.read_bytes()
+        except OSError:
             return None
-        data = path.read_bytes()
         values, found = data[:-4], data[-4:]
         whole = len(values) == self._bytes() and zlib.crc32(values).to_bytes(4, "little") == found
         return values if whole else None
@@ -175,7 +176,7 @@ def open_features(
         place = place_for(size, device)
         return _encode_all(model, source, shapes, dtype, device, place, quiet=quiet), f"{said} are kept in memory"
     if kept == "disk":
-        key = f"{FORMAT}|{encoder_key(model)}|{source.size}|{precision}"
+        key = f"{FORMAT}|{encoder_key(model)}|{source.size}|{precision}|{device.type}"
         files = tuple(_file(budget.folder, f"{key}|{digest}") for digest in hashes)
         stored = OnDisk(model=model, source=source, files=files, shapes=shapes, dtype=dtype, device=device)
         stored.fill(quiet=quiet)

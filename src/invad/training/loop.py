@@ -40,7 +40,15 @@ from invad.training.optimisation import learning_rate_at, make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
 from invad.training.scale import colour_scale
-from invad.training.setup import Images, build_untrained, feature_budget, make_run, open_data, open_images
+from invad.training.setup import (
+    Images,
+    build_untrained,
+    feature_budget,
+    make_run,
+    open_data,
+    open_images,
+    require_same_images,
+)
 from invad.training.step import Step, exact_arithmetic, fit_into_memory, train_step
 from invad.training.tracking import Trackers, require_trackers
 
@@ -117,7 +125,9 @@ def resume(path: Path | str, *, quiet: bool = False) -> Run:
     settings = run.settings()
     processes = start_processes(settings.device)
     images = open_images(open_data(settings), settings, processes, quiet=quiet or not processes.first)
-    run.check_records(images.learnt.records, images.learnt_hashes)
+    require_same_images(run, images)
+    if processes.first:
+        run.tidy()
     return _start(run, settings, load_untrained(run), images, processes, resumed=True, quiet=quiet)
 
 
@@ -226,10 +236,10 @@ def _run(job: Job, start: Position, *, quiet: bool) -> Position:
                         _save(job, position, last)
                     if stop:
                         raise KeyboardInterrupt
+                position = _judge(job, replace(position, epoch=epoch + 1, step=0))
             except ImageError:
                 _save(job, position, last)
                 raise
-            position = _judge(job, replace(position, epoch=epoch + 1, step=0))
             if _ended(s, position) or _checkpoint_due(job):
                 _save(job, position, last)
             if s.eval_every and (epoch + 1) % s.eval_every == 0:
@@ -341,11 +351,17 @@ def _judge(job: Job, position: Position) -> Position:
         return position
     s, count = job.settings, len(job.images.held_back)
     loss = held_back_loss(job.trainee, job.held_back, count, s.arithmetic, _given(s.loss_weight), job.processes)
+    if not math.isfinite(loss):
+        raise RunError(
+            f"the loss on the images held back became {loss} after epoch {position.epoch}. The checkpoints before are "
+            f"intact; start a run with a smaller learning rate or in precision fp32"
+        )
     better = position.best_loss is None or loss < position.best_loss
     if better:
         position = replace(position, best_loss=loss, best_epoch=position.epoch)
     if job.processes.first:
         if better and s.keep == "best":
+            job.run.require_there()
             write_checkpoint(job.run.best_file, job.model, None, position)
         job.run.log(event="held_back", epoch=position.epoch, total_steps=position.total_steps, loss=loss)
         job.trackers.log({"held_back_loss": loss}, position.total_steps)
@@ -369,9 +385,10 @@ def _finish(job: Job, position: Position) -> None:
         return
     s, run = job.settings, job.run
     if s.keep == "best":
-        load_checkpoint(run.best_file, job.model)
+        best = load_checkpoint(run.best_file, job.model)
+        run.require_there()
         save_checkpoint(run.checkpoints, job.model, None, position)
-        run.log(event="notice", text=_kept(position))
+        run.log(event="notice", text=_kept(best, position))
     elif position.epoch < _given(s.epochs):
         run.log(event="notice", text=f"stopped after {position.epoch} of {s.epochs} epochs: {s.patience} without gain")
     run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps)
@@ -379,9 +396,9 @@ def _finish(job: Job, position: Position) -> None:
     run.write_scale(*colour_scale(job.model, job.images.learnt))  # last: a run with a scale is complete
 
 
-def _kept(position: Position) -> str:
+def _kept(best: Position, position: Position) -> str:
     return (
-        f"the weights are those after epoch {position.best_epoch} of {position.epoch}, where the loss on the images "
+        f"the weights are those after epoch {best.epoch} of {position.epoch}, where the loss on the images "
         f"held back was smallest"
     )
 

@@ -12,7 +12,7 @@ from invad.evaluation import evaluate
 from invad.processes import start_processes
 from invad.runs import Run
 from invad.training.loop import train
-from invad.training.setup import open_data, open_images
+from invad.training.setup import open_data, open_images, require_same_images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,7 @@ def reproduce(path: Path | str, out: Path | str, *, quiet: bool = False) -> Repr
         raise RunError(f"{run.path} is not a complete run of a training here; only such a run can be done again")
     settings = run.settings()
     images = open_images(open_data(settings), settings, start_processes(settings.device), quiet=True)
-    run.check_records(images.learnt.records, images.learnt_hashes)
+    require_same_images(run, images)
     again = train(settings, out, encoder_file=run.encoder_file, quiet=quiet)
     identical, difference = compare_weights(run, again)
     return Reproduction(

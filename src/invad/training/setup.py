@@ -155,6 +155,16 @@ def make_run(out: Path, settings: TrainSettings, model: InvAD, images: Images, *
             Console(stderr=True, quiet=quiet).print(f"note: {text}", highlight=False)
 
 
+def require_same_images(run: Run, images: Images) -> None:
+    """Refuse images that are not those that a run was started with.
+
+    Raises:
+        RunError: one was added, left out or changed.
+    """
+    run.check_records(images.learnt.records, images.learnt_hashes)
+    run.check_held_back(() if images.held_back is None else images.held_back.records, images.held_back_hashes)
+
+
 def _hashes(source: ImageSource, processes: Processes, *, quiet: bool) -> tuple[str, ...]:
     paths = [record.image for record in source.records]
     return processes.from_first(content_hashes(paths, quiet=quiet) if processes.first else None)

@@ -1,11 +1,12 @@
 """The log of a training for TensorBoard, Weights & Biases or MLflow, through Accelerate's trackers."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
-from invad.errors import MissingExtraError
+from invad.errors import MissingExtraError, RunError
 from invad.runs import Run
 from invad.settings import TrainSettings
 
@@ -41,15 +42,37 @@ class Trackers:
             tracker.store_init_configuration(_plain(settings))
 
     def log(self, values: Mapping[str, float | None], step: int) -> None:
-        """Write numbers by name; those that are None are left out."""
+        """Write numbers by name; those that are None are left out.
+
+        Raises:
+            RunError: a tracker cannot write.
+        """
         numbers = {name: value for name, value in values.items() if value is not None}
-        for tracker in self._trackers:
-            tracker.log(numbers, step=step)
+        with _refusals():
+            for tracker in self._trackers:
+                tracker.log(numbers, step=step)
 
     def close(self) -> None:
-        """Write what is still to be written."""
-        for tracker in self._trackers:
-            tracker.finish()
+        """Write what is still to be written.
+
+        Raises:
+            RunError: a tracker cannot write.
+        """
+        with _refusals():
+            for tracker in self._trackers:
+                tracker.finish()
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A context that says what a full disk or a network means to a tracker."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"a tracker cannot write: {error.strerror or error}. The last checkpoint is intact; `invad train --resume` "
+            f"goes on"
+        ) from error
 
 
 def _begin(name: str, run: Run, first_step: int) -> Any:

@@ -1,0 +1,65 @@
+"""Images held back: which, and that no other images choose the weights."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from invad import Run, TrainSettings
+from invad.errors import SettingsError
+from invad.presets import EPOCHS, OWN
+from invad.records import Record
+from invad.training.held_back import hold_back
+
+
+def records(**counts: int) -> list[Record]:
+    return [
+        Record(image=Path(f"{name}/{i}.png"), class_name=name, split="train")
+        for name, count in counts.items()
+        for i in range(count)
+    ]
+
+
+def test_a_share_of_each_class_rounded_down() -> None:
+    every = records(nut=25, bolt=9, pin=10, cap=100)
+    kept, held = hold_back(every, 0.1, seed=42)
+    assert Counter(record.class_name for record in held) == {"nut": 2, "pin": 1, "cap": 10}
+    assert sorted((*kept, *held), key=every.index) == every
+    assert list(kept) == sorted(kept, key=every.index), "the order stays"
+
+
+def test_the_seed_decides() -> None:
+    every = records(nut=100, bolt=50)
+    assert hold_back(every, 0.2, seed=1) == hold_back(every, 0.2, seed=1)
+    assert hold_back(every, 0.2, seed=1) != hold_back(every, 0.2, seed=2)
+    assert hold_back(every, 0.0, seed=1) == (tuple(every), ())
+    assert hold_back(every, 0.2, seed=1)[1] != hold_back(every[::-1], 0.2, seed=1)[1]
+
+
+def test_one_class_does_not_decide_for_another() -> None:
+    alone = hold_back(records(bolt=50), 0.2, seed=1)[1]
+    assert [r for r in hold_back(records(bolt=50, nut=100), 0.2, seed=1)[1] if r.class_name == "bolt"] == list(alone)
+
+
+@pytest.mark.parametrize("layout", EPOCHS)
+def test_published_layouts_hold_nothing_back(layout: str) -> None:
+    resolved = TrainSettings(data=(f"{layout}:x",)).resolved((layout,), fastest="bf16")
+    own = layout in OWN
+    assert (resolved.held_back, resolved.precision) == ((0.1, "bf16") if own else (0.0, "fp32"))
+
+
+def test_a_run_names_its_images(untouched: Run) -> None:
+    held = untouched.held_back()
+    assert Counter(record.class_name for record in held) == Counter({r.class_name for r in held})
+    rows = [json.loads(line) for line in untouched.records_file.read_text().splitlines()]
+    assert len(rows) == 22 and len(held) == 2
+    assert not {str(record.image) for record in held} & {row["image"] for row in rows}
+    assert all(len(row["sha256"]) == 64 for row in rows)
+    assert any("held back 2 of 24" in notice for notice in untouched.notices())
+    assert len([event for event in untouched.events() if event["event"] == "held_back"]) == 3
+
+
+def test_choosing_by_the_test_images_is_refused_with_the_reason() -> None:
+    with pytest.raises(SettingsError, match=r"choose_by = test is refused: .* too good.*eval_every"):
+        TrainSettings(data=("folder:x",), choose_by="test")

@@ -1,0 +1,40 @@
+"""Trackers, through Accelerate."""
+
+from pathlib import Path
+
+import pytest
+from small_runs import at_step, ctrl_c, small
+
+from invad import Run, resume, train
+from invad.errors import MissingExtraError
+from invad.training import tracking
+
+
+def test_tensorboard_shows_a_step_once(small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run, copies = Run(tmp_path / "run"), []
+    at_step(monkeypatch, 8, lambda: copies.extend((p.name, p.read_bytes()) for p in run.checkpoints.iterdir()))
+    at_step(monkeypatch, 12, ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        train(small(small_set, track=("tensorboard",)), run.path, quiet=True)
+    for path in run.checkpoints.iterdir():
+        path.unlink()
+    for name, data in copies:  # a run that was killed after step 12, and whose last checkpoint is that of step 7
+        (run.checkpoints / name).write_bytes(data)
+    resume(run.path, quiet=True)
+    board = EventAccumulator(str(run.tracking)).Reload()
+    assert {"loss", "learning_rate", "held_back_loss"} <= set(board.Tags()["scalars"])
+    assert [point.step for point in board.Scalars("loss")] == [5, 10, 15]
+    assert [point.step for point in board.Scalars("held_back_loss")] == [5, 10, 15]
+
+
+def test_a_missing_package_is_named_before_anything_is_made(
+    small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    for name, command in (("wandb", "pip install wandb"), ("tensorboard", r"pip install 'invad\[tracking\]'")):
+        with pytest.raises(MissingExtraError, match=f"--track {name} .*{command}"):
+            train(small(small_set, track=(name,)), tmp_path / "run", quiet=True)
+    assert not list(tmp_path.iterdir())
