@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from invad.errors import InvadError
     from invad.evaluation import Evaluation, evaluate, evaluate_maps
     from invad.importing import import_weights
-    from invad.inference import Prediction, Predictor, load
+    from invad.inference import Calibration, Prediction, Predictor, calibrate, load
     from invad.model import InvAD, build_model
     from invad.records import Record
     from invad.runs import Run
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from invad.training import dry_run, reproduce, resume, train
 
 _HOME = {
+    "Calibration": "invad.inference",
     "DataSet": "invad.data",
     "Evaluation": "invad.evaluation",
     "InvAD": "invad.model",
@@ -37,8 +38,9 @@ _HOME = {
     "Run": "invad.runs",
     "TrainSettings": "invad.settings",
     "build_model": "invad.model",
-    "dry_run": "invad.training",
+    "calibrate": "invad.inference",
     "check_dataset": "invad.data",
+    "dry_run": "invad.training",
     "evaluate": "invad.evaluation",
     "evaluate_maps": "invad.evaluation",
     "import_weights": "invad.importing",
@@ -50,6 +52,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Calibration",
     "DataSet",
     "Evaluation",
     "InvAD",
@@ -60,6 +63,7 @@ __all__ = [
     "Run",
     "TrainSettings",
     "build_model",
+    "calibrate",
     "check_dataset",
     "dry_run",
     "evaluate",

@@ -1,6 +1,6 @@
 """A model and data in, all metrics out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from invad.data import DataSet, ImageSource, batches, check_masks, open_datasets
 from invad.devices import to_device
 from invad.errors import DataError
 from invad.files import write_text
+from invad.inference.calibration import Calibration, read_calibration
+from invad.inference.checksum import model_checksum
 from invad.metrics import PROTOCOLS, Evaluator, Protocol, Results, to_csv, to_json, to_markdown
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
@@ -61,7 +63,8 @@ def evaluate(
         split: which split of COCO-AD; None: the run's where no data is given.
         protocols: `exact`, `paper`, or both (see `invad.metrics`).
         bootstrap: resamples for 95 % confidence intervals over images; 0: none.
-        threshold: the image score from which on an image counts as found, for the recall of each type of defect.
+        threshold: the image score from which on an image counts as found, for the recall of each type of defect;
+            None: those of the run's calibration, if it has one, and a note of what they find and what they promised.
         save_maps: an empty folder to write the maps into, for `evaluate_maps`; None: they are not kept.
         device: as in `TrainSettings`.
         quiet: show no progress.
@@ -70,7 +73,7 @@ def evaluate(
         The results of each protocol, with the image scores.
 
     Raises:
-        RunError: there is no such run, or its results cannot be written.
+        RunError: there is no such run, its calibration is of another model, or its results cannot be written.
         DataError: the data set is not laid out as it should be, or has no test images.
         MetricError: the folder of `save_maps` holds maps already, or cannot be written.
     """
@@ -83,18 +86,23 @@ def evaluate(
         split=settings.split if split is None and not data else split,
     )
     processes = start_processes(device)
+    model = load_model(run)
+    calibration = read_calibration(run.path, model_checksum(model)) if threshold is None else None
+    own = {name: calibration.threshold(name).image for name in dataset.classes} if calibration else None
     evaluation = evaluate_model(
-        load_model(run).to(processes.device),
+        model.to(processes.device),
         dataset,
         settings,
         processes=processes,
         protocols=protocols,
         bootstrap=bootstrap,
-        threshold=threshold,
+        threshold=threshold if own is None else own,
         save_maps=save_maps,
         quiet=quiet,
     )
     notices = run.notices()
+    if calibration is not None:
+        notices += found_at_thresholds(calibration, evaluation)
     evaluation = replace(evaluation, results=tuple(_with_warnings(r, notices) for r in evaluation.results))
     if processes.first:
         for results in evaluation.results:
@@ -110,11 +118,11 @@ def evaluate_model(
     processes: Processes | None = None,
     protocols: Sequence[Protocol] = PROTOCOLS,
     bootstrap: int = 0,
-    threshold: float | None = None,
+    threshold: float | Mapping[str, float] | None = None,
     save_maps: Path | str | None = None,
     quiet: bool = False,
 ) -> Evaluation:
-    """Evaluate a model in memory on the test images of a data set; arguments as `evaluate`.
+    """Evaluate a model in memory on the test images of a data set; as `evaluate`, or with thresholds by class.
 
     Several processes share the images; the first one gathers the maps, computes, and tells the others.
     """
@@ -176,13 +184,36 @@ def evaluate_maps(
 
 
 def compute_all(
-    evaluator: Evaluator, protocols: Sequence[Protocol], bootstrap: int, threshold: float | None
+    evaluator: Evaluator,
+    protocols: Sequence[Protocol],
+    bootstrap: int,
+    threshold: float | Mapping[str, float] | None,
 ) -> tuple[Results, ...]:
     """The results of each protocol; intervals for `exact` alone."""
     return tuple(
         evaluator.compute(protocol, bootstrap=bootstrap if protocol == "exact" else 0, threshold=threshold)
         for protocol in protocols
     )
+
+
+def found_at_thresholds(calibration: Calibration, evaluation: Evaluation) -> tuple[str, ...]:
+    """Say for each class what its calibrated threshold finds in the test images, beside what it promised."""
+    texts = []
+    names = np.array([record.class_name for record in evaluation.records])
+    anomalous = np.array([record.anomalous for record in evaluation.records])
+    for name in sorted(set(names.tolist())):
+        threshold = calibration.threshold(name)
+        above = (names == name) & (evaluation.scores >= threshold.image)
+        low, high = threshold.false_alarm_interval
+        texts.append(
+            f"{name}: the calibrated threshold {threshold.image:.4g} finds {(above & anomalous).sum()} of "
+            f"{((names == name) & anomalous).sum()} anomalous images, and {(above & ~anomalous).sum()} false alarms in "
+            f"{((names == name) & ~anomalous).sum()} normal ones (expected: {threshold.false_alarms:.2%}, between "
+            f"{low:.2%} and {high:.2%})"
+        )
+    if calibration.test_images:
+        texts.append(f"{calibration.test_images} test images were calibrated on: the thresholds know them")
+    return tuple(texts)
 
 
 def _samples(records: Sequence[Record]) -> list[str] | None:

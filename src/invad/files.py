@@ -2,12 +2,45 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from invad.errors import RunError
 
 PART = ".part"
 """How the name of a file ends that is being written; a hidden one, which only a kill leaves behind."""
+
+
+@contextmanager
+def written_at_once(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to, which takes the place of path when the block ends, and is deleted where it fails.
+
+    It lies beside path until then, and is synced before it is renamed.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written; what stood at path before still stands.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
+    except OSError as error:
+        raise RunError(_cannot_write(path, error)) from error
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise RunError(_cannot_write(path, error)) from error
+        raise
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -23,25 +56,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         ...     (Path(folder) / "a.bin").read_bytes()
         b'abc'
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-    except OSError as error:
-        raise RunError(_cannot_write(path, error)) from error
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.chmod(0o644)
-        part.replace(path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise RunError(_cannot_write(path, error)) from error
-        raise
+    with written_at_once(path) as file:
+        file.write(data)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,11 +1,13 @@
 """Images and masks of every kind are read as a person would see them."""
 
+import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, PngImagePlugin
 
 from invad.data import read_image, read_mask, resize_image, resize_mask
 from invad.data.images import read_size
@@ -140,3 +142,82 @@ def test_resizing_equals_pillow() -> None:
     grey = np.asarray(Image.fromarray((mask * 255).astype(np.uint8)).resize((20, 30), Image.Resampling.BILINEAR))
     assert np.array_equal(resize_mask(mask, (30, 20)), grey > 127.5)
     assert np.array_equal(resize_mask(mask, (37, 53)), mask)
+
+
+def bomb(path: Path, width: int, height: int) -> Path:
+    """A PNG of one colour: a small file that says it is a large image."""
+    Image.new("L", (width, height)).save(path, compress_level=9)
+    return path
+
+
+def test_image_bombs_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    dense = bomb(tmp_path / "dense.png", 5000, 4000)
+    assert dense.stat().st_size < 100_000
+    with pytest.raises(ImageError, match="image bomb"):
+        read_image(dense)
+    assert not read_mask(dense).any(), "masks are of one colour almost everywhere"
+    assert read_image(bomb(tmp_path / "small.png", 2000, 1000)).shape == (1000, 2000, 3), "plain images are read"
+    huge = tmp_path / "huge.bmp"  # the header alone: 40,000 x 40,000
+    header = bytearray(saved(huge, Image.new("L", (2, 2))).read_bytes())
+    header[18:26] = (40_000).to_bytes(4, "little") * 2
+    huge.write_bytes(header)
+    with pytest.raises(ImageError, match="pixels"):
+        read_image(huge)
+
+
+def test_the_bound_on_pixels_holds_where_pillows_is_taken_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    path = saved(tmp_path / "huge.bmp", Image.new("L", (2, 2)))
+    header = bytearray(path.read_bytes())
+    header[18:26] = (40_000).to_bytes(4, "little") * 2
+    path.write_bytes(header)
+    with pytest.raises(ImageError, match="1,600,000,000 pixels, more than"):
+        read_image(path)
+
+
+def test_a_photograph_of_a_megapixel_camera_is_no_bomb(tmp_path: Path) -> None:
+    grey = saved(tmp_path / "grey.jpg", Image.new("RGB", (5000, 4000), (128, 128, 128)))
+    assert read_size(grey) == (4000, 5000), "even an evenly grey JPEG is denser"
+
+
+def test_kinds_that_start_other_programs_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "page.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(ImageError, match="another kind than BMP, JPEG"):
+        read_image(path)
+    saved(tmp_path / "a.gif", Image.new("L", (4, 4))).rename(tmp_path / "a.png")
+    with pytest.raises(ImageError, match="another kind"):
+        read_image(tmp_path / "a.png")
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match="is not a file"):
+        read_image(tmp_path)
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.png")
+        with pytest.raises(ImageError, match="is not a file"):
+            read_image(tmp_path / "pipe.png")
+
+
+def test_text_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("comment", "a" * 70_000_000, zip=True)
+    path = saved(tmp_path / "text.png", Image.new("L", (2, 2)), pnginfo=text)
+    assert path.stat().st_size < 100_000
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        read_image(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "webp", "bmp"])
+def test_no_damage_gets_past_as_another_error(tmp_path: Path, kind: str) -> None:
+    random = np.random.default_rng(0)
+    path = saved(tmp_path / f"a.{kind}", Image.fromarray(random.integers(0, 256, (24, 24, 3), dtype=np.uint8)))
+    whole = path.read_bytes()
+    for _ in range(300):
+        damaged = bytearray(whole)
+        for place in random.integers(0, min(len(whole), int(random.choice([40, 200, 4000]))), size=3):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(ImageError):
+            read_image(path)

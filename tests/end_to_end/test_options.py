@@ -15,7 +15,10 @@ OPTIONS = {
     "reproduce": "help no-quiet out quiet",
     "evaluate": """bootstrap classes data device from-maps help no-report protocol report save-maps split threshold
 views""",
-    "predict": "device help maps no-maps no-overlays no-overwrite out overlays overwrite scale threshold",
+    "calibrate": """class device false-alarms help labelled no-overwrite no-quiet normal overwrite quiet recall
+regions""",
+    "predict": """batch-size class device format help maps no-maps no-overlays no-overwrite no-quiet no-resume no-strict
+out overlays overwrite quiet resume scale strict threshold""",
     "report": "bootstrap data device help split views",
     "data check": "classes help split views",
     "data list": "help",

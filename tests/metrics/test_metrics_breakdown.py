@@ -66,6 +66,18 @@ def test_in_the_results():
         evaluator.update(maps, masks, "x", labels, defects=["crack"])
 
 
+def test_a_threshold_for_each_class():
+    maps, masks, labels = random_set(7, images=12)
+    evaluator = Evaluator()
+    for name in ("x", "y", "z"):
+        evaluator.update(maps, masks, name, labels, defects=np.where(labels, "crack", "good"))
+    results = evaluator.compute(threshold={"x": 0.5, "y": 0.9})
+    for one, threshold in zip(results.classes[:2], (0.5, 0.9)):
+        assert one.defects == evaluator.compute(threshold=threshold).classes[0].defects
+    assert results.classes[2].defects[0].recall is None and results.threshold is None
+    assert "| recall |" in to_markdown(results) and from_json(to_json(results)) == results
+
+
 def area(curve, limit=1.0):
     inside = curve.x <= limit
     x, y = np.append(curve.x[inside], limit), np.append(curve.y[inside], np.interp(limit, curve.x, curve.y))

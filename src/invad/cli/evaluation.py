@@ -33,7 +33,8 @@ class Evaluate:
     bootstrap: int = 0
     """Resamples for 95 % confidence intervals over images; 0: none."""
     threshold: float | None = None
-    """The image score from which on an image counts as found: gives the recall of each type of defect."""
+    """The image score from which on an image counts as found: gives the recall of each type of defect. None: that of
+    the run's calibration, if it has one."""
     save_maps: Path | None = None
     """An empty folder to write the anomaly maps into, for --from-maps."""
     from_maps: Path | None = None

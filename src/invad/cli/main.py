@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "train": ("invad.cli.training", "Train", "train one model on the normal images of one or many data sets"),
     "reproduce": ("invad.cli.training", "Reproduce", "do a run again, and compare it to the bit"),
     "evaluate": ("invad.cli.evaluation", "Evaluate", "compute all metrics of a run on test images"),
+    "calibrate": ("invad.cli.calibration", "Calibrate", "choose a run's thresholds for a wanted false-alarm rate"),
     "predict": ("invad.cli.prediction", "Predict", "score images with a run, and show where they are not normal"),
     "report": ("invad.cli.evaluation", "Report", "write a page to look at for a run"),
     "data check": ("invad.cli.data", "Check", "look for faults in a data set without training"),

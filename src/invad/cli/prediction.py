@@ -1,128 +1,127 @@
 """`invad predict`."""
 
-import io
-import json
-from collections import Counter
-from collections.abc import Iterator
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
-from PIL import Image
 
-from invad.data.images import SUFFIXES, read_image
-from invad.errors import DataError, RunError, SettingsError
-from invad.files import write_bytes, write_text
-from invad.inference import Prediction, load
-from invad.report.figures import overlay
+from invad.inference import load
+from invad.inference.drift import FALSE_WARNINGS, Drift
+from invad.inference.predicting import Output, Predicting, Summary
+from invad.inference.sharding import Shard, current_shard
 from invad.runs import Run
+
+LONG_WAIT = 20
+"""Looks for the other processes' results, half a second each, before this one says what it waits for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predict:
-    """Score images with a run: a JSON line and a picture for each, one colour scale for all of them."""
+    """Score images with a run: a line for each, with decision and regions, and a picture, on one colour scale.
+
+    The images may be millions: they are read one after another, a line is written as soon as it is known, and after a
+    stop or a kill `--resume` goes on behind the last one. Under `torchrun` the processes share the work; its results
+    are merged into one file in the order of the images.
+    """
 
     run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """A run folder made by `invad train`."""
-    images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE_OR_FOLDER")]
-    """Images, or folders that are searched for them."""
+    images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
+    """Images, folders that are searched for them, patterns such as 'a/**/*.png', manifests (.csv or .jsonl, with
+    `image` and perhaps `class`), or - for standard input, a path a line."""
     out: Path = Path("predictions")
-    """The folder for predictions.jsonl and the pictures."""
+    """The folder for the lines and the pictures."""
+    format: Literal["jsonl", "parquet"] = "jsonl"
+    """How the lines are written: predictions.jsonl, or predictions.parquet (needs the extra `parquet`)."""
     threshold: float | None = None
-    """The score from which on an image counts as anomalous. None: no decisions."""
+    """The score and map value from which on an image and a pixel count as anomalous. None: the run's calibration, and
+    no decisions where there is none."""
+    class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
+    """The class of all images that a manifest gives none: its own thresholds decide. None: the overall ones."""
     scale: tuple[float, float] | None = None
     """The map values shown as untouched and as full colour. None: the run's own scale, from its normal images."""
     overlays: bool = True
     """Write a picture for each image with its map laid over it."""
     maps: bool = False
     """Write each raw map as a NumPy file (H, W) float32 too."""
+    batch_size: int = 8
+    """Images computed at a time."""
+    strict: bool = False
+    """Stop at an image that cannot be read, instead of saying so in its line."""
+    resume: bool = False
+    """Go on with predictions that were stopped, with the same options; start where there are none."""
     overwrite: bool = False
     """Replace the predictions that are in the folder."""
+    quiet: bool = False
+    """Do not print the lines; several processes never do."""
     device: str = "auto"
-    """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
+    """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is, and under torchrun one for each process."""
 
     def run(self) -> None:
         """Score every image, in order."""
-        paths = list_images(self.images)
-        names = output_names(paths)
-        lines_file = self.out / "predictions.jsonl"
-        if lines_file.exists() and not self.overwrite:
-            raise RunError(f"{lines_file} exists; choose another --out, or pass --overwrite")
-        predictor = load(self.run_path, threshold=self.threshold, device=self.device)
-        low, high = self.scale or Run.open(self.run_path).scale()
-        if not low < high:
-            raise SettingsError(f"--scale needs a low value below the high one, not {low} {high}")
-        lines = []
-        for path, name, prediction in zip(paths, names, predictor.stream(paths), strict=True):
-            files = self._write(path, name, prediction, low, high)
-            line = {"image": str(path), "score": prediction.score, "anomalous": prediction.anomalous, **files}
-            lines.append(json.dumps(line))
-            print(lines[-1])
-        write_text(lines_file, "\n".join(lines) + "\n")
-
-    def _write(self, path: Path, name: str, prediction: Prediction, low: float, high: float) -> dict[str, str]:
-        """The files of one image; returns their paths."""
-        files = {}
-        if self.overlays:
-            target = self.out / f"{name}.overlay.jpg"
-            write_bytes(target, _jpeg(overlay(read_image(path), prediction.map, low, high)))
-            files["overlay"] = str(target)
-        if self.maps:
-            target = self.out / f"{name}.map.npy"
-            write_bytes(target, _npy(prediction.map))
-            files["map"] = str(target)
-        return files
-
-
-def list_images(roots: tuple[Path, ...]) -> list[Path]:
-    """Return the images that are named or lie in named folders, sorted within each.
-
-    Raises:
-        DataError: a path does not exist, or a folder holds no image.
-    """
-    return [path for root in roots for path in _images_under(root)]
+        shard = current_shard()
+        predictor = load(
+            self.run_path, threshold=self.threshold, class_name=self.class_name, device=shard.device(self.device)
+        )
+        scale = self.scale or Run.open(self.run_path).scale()
+        job = Predicting(
+            predictor,
+            self.images,
+            Output(folder=self.out, format=self.format, scale=scale if self.overlays else None, maps=self.maps),
+            class_name=self.class_name,
+            batch_size=self.batch_size,
+            strict=self.strict,
+            shard=shard,
+            on_drift=say_drift,
+        )
+        if not job.admit(resume=self.resume, overwrite=self.overwrite):
+            say(f"complete: {self.out}")
+            return
+        try:
+            for line in job.run():
+                if shard.alone and not self.quiet:
+                    print(line)
+        except KeyboardInterrupt:
+            say(f"stopped; go on with the same command and --resume: the lines so far are in {self.out}")
+            raise
+        for text in in_words(job.summary):
+            say(text)
+        if shard.rank == 0:
+            wait(job, shard)
+            say(f"predictions: {job.finish()}")
 
 
-def _images_under(root: Path) -> Iterator[Path]:
-    if root.is_file():
-        yield root
-        return
-    if not root.is_dir():
-        raise DataError(f"there is no image or folder {root}")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise DataError(f"{root} holds no image; expected files that end in {', '.join(sorted(SUFFIXES))}")
-    yield from found
+def wait(job: Predicting, shard: Shard) -> None:
+    """Wait until all processes are done; say so where it takes long."""
+    for looks, missing in enumerate(job.wait()):
+        if looks == LONG_WAIT:
+            say(f"waiting for the processes {', '.join(map(str, missing))} of {shard.count}")
 
 
-def output_names(paths: list[Path]) -> list[str]:
-    """Return a distinct plain file name for each path: its stem, with as many parents in front as it takes.
-
-    Example:
-        >>> output_names([Path("a/good/1.png"), Path("a/bad/1.png"), Path("a/2.png")])
-        ['good_1.png', 'bad_1.png', '2.png']
-    """
-    depth = [1] * len(paths)
-    names = [path.name for path in paths]
-    while len(set(names)) < len(names):
-        clashing = {name for name, count in Counter(names).items() if count > 1}
-        if all(d >= len(p.parts) for d, p, n in zip(depth, paths, names) if n in clashing):
-            raise DataError(f"the image {sorted(clashing)[0]} is named twice")
-        depth = [d + (name in clashing) for d, name in zip(depth, names)]
-        names = ["_".join(path.parts[-d:]).replace("/", "") for d, path in zip(depth, paths)]
-    return names
-
-
-def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
+def in_words(summary: Summary) -> list[str]:
+    """Return what happened, a sentence each."""
+    counts = f"{summary.images:,} images, {summary.anomalous:,} anomalous"
+    if summary.kept:
+        counts += f", {summary.kept:,} of them predicted before"
+    texts = [counts]
+    if summary.unreadable:
+        texts.append(f"{summary.unreadable:,} images cannot be read: their lines have an `error`")
+    if summary.drifted:
+        texts.append(
+            f"drift: {summary.drifted} of {summary.windows} windows of scores left the calibration's distribution; "
+            f"{FALSE_WARNINGS * summary.windows:.2g} are expected by chance. If these images are not of all classes "
+            f"calibrated on, say which by --class; else look at them, and calibrate again if they are normal"
+        )
+    return texts
 
 
-def _npy(values: NDArray[np.float32]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, values)
-    return buffer.getvalue()
+def say_drift(drift: Drift) -> None:
+    """Warn of one window."""
+    say(f"drift: {drift.text()}")
+
+
+def say(text: str) -> None:
+    """Print for a person, apart from the lines."""
+    print(f"invad: {text}", file=sys.stderr)

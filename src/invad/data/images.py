@@ -1,5 +1,7 @@
 """Reading images as a person would see them, and resizing them as the published models were trained on."""
 
+import stat
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,16 @@ from invad.records import Size
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 """What counts as an image in a folder, in lower case."""
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
+"""What is read, whatever a file is called. Pillow knows more, among them some that start other programs."""
+MAX_PIXELS = 178_956_970
+"""The largest image that is decoded, Pillow's own bound: half a gigabyte in RGB."""
+DENSE_PIXELS = 1 << 24
+"""From so many pixels on (16 megapixels), a file must not be compressed more than a photograph can be."""
+PIXELS_PER_BYTE = 300
+"""The most pixels that a byte of such a file may stand for. A grey progressive JPEG reaches 170, photographs 10."""
+DAMAGED = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError, struct.error)
+"""What Pillow raises where bytes of a file are wrong: one such file must not end a run over a million."""
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -22,9 +34,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     palettes, grey and CMYK become RGB; an EXIF rotation is carried out.
 
     Raises:
-        ImageError: the file is missing, cut short, not an image, or far too large.
+        ImageError: the file is missing, cut short, not an image of a kind in `FORMATS`, far too large, or compressed
+            more than any photograph is.
     """
-    image = _open(path)
+    image = _open(path, photograph=True)
     if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
         grey = _to_8_bits(np.asarray(image), path)
         return np.repeat(grey[..., None], 3, axis=2)
@@ -43,7 +56,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         ImageError: the file cannot be read.
     """
-    image = _open(path)
+    image = _open(path, photograph=False)
     if image.mode in ("P", "PA", "LA", "RGBA"):
         values = np.asarray(image.convert("RGBA"))
         return np.asarray(values[..., :3].any(axis=2) & (values[..., 3] > 0))
@@ -57,7 +70,7 @@ def read_size(path: Path) -> Size:
     Raises:
         ImageError: the file is missing, or not an image.
     """
-    with _errors(path), Image.open(path) as image:
+    with _errors(path), _identified(path, photograph=False) as image:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -77,11 +90,32 @@ def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
     return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR)) > 127
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, *, photograph: bool) -> Image.Image:
     """The decoded image with its EXIF rotation carried out."""
-    with _errors(path), Image.open(path) as image:
+    with _errors(path), _identified(path, photograph=photograph) as image:
         image.load()
         return ImageOps.exif_transpose(image)
+
+
+def _identified(path: Path, *, photograph: bool) -> Image.Image:
+    """The image whose header has been read and found to be one that may be decoded; masks compress without bound."""
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for, a device read without end
+        raise ImageError(f"{path} is not a file; expected an image")
+    image = Image.open(path, formats=FORMATS)
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        image.close()
+        raise ImageError(
+            f"{path} has {pixels:,} pixels, more than {MAX_PIXELS:,}; cut it into tiles or make it smaller"
+        )
+    if photograph and pixels >= DENSE_PIXELS and pixels > PIXELS_PER_BYTE * state.st_size:
+        image.close()
+        raise ImageError(
+            f"{path} says that its {state.st_size:,} bytes hold {pixels:,} pixels, which no photograph does; it is "
+            f"refused as an image bomb. Store it less compressed if it is a picture"
+        )
+    return image
 
 
 @contextmanager
@@ -92,10 +126,12 @@ def _errors(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ImageError(f"there is no image {path}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{path} is not an image that can be read (cut short, or of another kind)") from error
+        raise ImageError(
+            f"{path} is not an image that can be read (cut short, or of another kind than {', '.join(FORMATS)})"
+        ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{path} has too many pixels: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise ImageError(f"{path} cannot be decoded: {error}. Replace it, or leave it out") from error
 
 

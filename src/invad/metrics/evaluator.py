@@ -1,7 +1,7 @@
 """The numbers of a data set whose maps arrive in batches."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,12 @@ class Evaluator:
         self._held += [*other._held, *([other._spool] if other._spool else [])]
 
     def compute(
-        self, protocol: Protocol = "exact", bootstrap: int = 0, seed: int = 0, *, threshold: float | None = None
+        self,
+        protocol: Protocol = "exact",
+        bootstrap: int = 0,
+        seed: int = 0,
+        *,
+        threshold: float | Mapping[str, float] | None = None,
     ) -> Results:
         """The numbers of every class and their mean.
 
@@ -109,7 +114,8 @@ class Evaluator:
             protocol: `exact`, or `paper` for comparison with published numbers.
             bootstrap: resamples of each class's images for 95 % intervals; 0 for none.
             seed: of the resampling.
-            threshold: the image score from which on an image counts as found, for the recall of each type of defect.
+            threshold: the image score from which on an image counts as found, for the recall of each type of defect;
+                one for all classes, or one for each by its name.
 
         Raises:
             MetricError: nothing was collected, no protocol is called that, or `bootstrap` or `seed` is negative.
@@ -121,8 +127,10 @@ class Evaluator:
             raise MetricError("nothing to evaluate: call update with at least one image first")
         if bootstrap < 0 or seed < 0:
             raise MetricError(f"bootstrap and seed must be 0 or more, but are {bootstrap} and {seed}")
-        classes = [self._compute_class(name, protocol, threshold) for name in sorted(self._images)]
-        results = replace(summarise(classes, protocol), threshold=threshold)
+        common = None if isinstance(threshold, Mapping) else threshold
+        by_class = threshold if isinstance(threshold, Mapping) else dict.fromkeys(self._images, threshold)
+        classes = [self._compute_class(name, protocol, by_class.get(name)) for name in sorted(self._images)]
+        results = replace(summarise(classes, protocol), threshold=common)
         return with_intervals(results, self._images, bootstrap, seed, self._threads) if bootstrap else results
 
     def _compute_class(self, name: str, protocol: Protocol, threshold: float | None) -> ClassResult:

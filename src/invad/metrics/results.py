@@ -114,4 +114,4 @@ class Results:
     sample_mean: dict[str, float | None] | None = None
     """The metrics of samples, the mean over the classes that define them; None where no class has any."""
     threshold: float | None = None
-    """The image score that the recall of each type of defect goes by; None: no recall."""
+    """The image score that the recall of each type of defect goes by; None: no recall, or a score for each class."""

@@ -168,9 +168,11 @@ def _sample_lines(results: Results) -> list[str]:
 
 def _defect_lines(results: Results) -> list[str]:
     """A table of the types of defect, if the images name any."""
-    recall = [] if results.threshold is None else [f"recall from {results.threshold:g}"]
-    head = ["class", "defect", "images", "AU-ROC_I", *recall]
     rows = [(one.name, found) for one in results.classes for found in one.defects]
+    recall = ["recall"] if any(found.recall is not None for _, found in rows) else []
+    if results.threshold is not None:
+        recall = [f"recall from {results.threshold:g}"]
+    head = ["class", "defect", "images", "AU-ROC_I", *recall]
     if not rows:
         return []
     line = "| :--- | :--- " + "| ---: " * (len(head) - 2) + "|"

@@ -1,0 +1,283 @@
+"""Any number of images in, a line for each out: as they come, in bounded memory, to be gone on with after a kill."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, tee
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from invad.data.images import read_image
+from invad.data.loading import threads
+from invad.errors import ImageError, SettingsError
+from invad.files import write_bytes
+from invad.inference.ahead import map_ahead
+from invad.inference.decisions import Prediction
+from invad.inference.drift import Drift, DriftWatch
+from invad.inference.inputs import STDIN, Item, list_inputs
+from invad.inference.journal import ImageNames, Journal
+from invad.inference.predictor import Predictor
+from invad.inference.sharding import Shard
+from invad.inference.tables import Format, require_parquet, write_lines, write_parquet
+from invad.report.figures import overlay
+
+OVERLAYS, MAPS = "overlays", "maps"
+"""The folders for pictures and raw maps."""
+DRIFTS_TOLD = 3
+"""Windows that drifted and are told one by one; all are counted."""
+NAME_LENGTH = 50
+"""The characters that an output's name takes from its image, so that it fits every file system."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """What is to be written, and where."""
+
+    folder: Path
+    format: Format = "jsonl"
+    scale: tuple[float, float] | None = None
+    """The map values shown as untouched and as full colour; None: no pictures."""
+    maps: bool = False
+    """Write each raw map as a NumPy file (H, W) float32."""
+
+    @property
+    def final(self) -> Path:
+        """The file that all lines come to lie in."""
+        return self.folder / f"predictions.{self.format}"
+
+
+@dataclass(kw_only=True, slots=True)
+class Summary:
+    """What happened, to be said at the end."""
+
+    images: int = 0
+    kept: int = 0
+    """Lines that were there already."""
+    unreadable: int = 0
+    anomalous: int = 0
+    windows: int = 0
+    """Windows of scores that were tested for drift."""
+    drifted: int = 0
+    """How many of them left the calibration's distribution."""
+
+
+class Predicting:
+    """One job: the images that roots name, predicted by a model, in the part of this process.
+
+    Args:
+        predictor: with its thresholds.
+        roots: images, folders, patterns, manifests, or `-` (see `invad.inference.inputs`).
+        output: what to write, and where.
+        class_name: the class that the predictor takes images of unknown class for; None: not known.
+        batch_size: images computed at a time.
+        strict: stop at an image that cannot be read, instead of saying so in its line.
+        shard: this process's part.
+        on_drift: called with the first few windows of scores that left the calibration's distribution, as soon as each
+            is full.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        roots: Sequence[str],
+        output: Output,
+        *,
+        class_name: str | None = None,
+        batch_size: int = 8,
+        strict: bool = False,
+        shard: Shard,
+        on_drift: Callable[[Drift], None],
+    ) -> None:
+        if not shard.alone and STDIN in roots:
+            raise SettingsError("several processes cannot share standard input; write the paths into a manifest")
+        if batch_size < 1:
+            raise SettingsError(f"batch_size must be 1 or more, not {batch_size}")
+        low, high = output.scale or (0.0, 1.0)
+        if not low < high:
+            raise SettingsError(f"--scale needs a low value below the high one, not {low} {high}")
+        if output.format == "parquet":
+            require_parquet()
+        self._predictor = predictor
+        self._output = output
+        self._class_name = class_name
+        self._batch_size = batch_size
+        self._strict = strict
+        self._roots = roots
+        self._items = islice(self._inputs(), shard.rank, None, shard.count)
+        self._journal = Journal(output.folder, self._job(), shard)
+        self._shard = shard
+        calibration = predictor.calibration
+        self._watch = None if calibration is None else DriftWatch(calibration, class_name)
+        self._on_drift = on_drift
+        self.summary = Summary()
+
+    def admit(self, *, resume: bool, overwrite: bool) -> bool:
+        """Begin, or go on; return False where all is done already.
+
+        Raises:
+            RunError: as `Journal.admit`, or what is done is of other images.
+        """
+        if self._journal.admit(self._output.final, self._pictures_in(), resume=resume, overwrite=overwrite):
+            return True
+        names = ImageNames()
+        for item in self._items if self._shard.alone else self._inputs():
+            names.add(str(item.path))
+        self._journal.require_images(names)
+        return False
+
+    def run(self) -> Iterator[str]:
+        """Predict, and yield each new line as soon as it is written.
+
+        Raises:
+            DataError: an input is faulty, or, if strict, an image cannot be read.
+            RunError: a result cannot be written, or what is gone on with is of other images.
+        """
+        try:
+            for line in self._journal.finished(self._items):
+                self.summary.kept += 1
+                self._count(line)
+            for line in self._lines():
+                self._count(line)
+                yield self._journal.append(line)
+        finally:
+            self._journal.close()
+        if self._watch is not None:
+            for drift in self._watch.rest():
+                self._note(drift)
+            self.summary.windows = self._watch.tested
+        self._journal.complete()
+
+    def wait(self) -> Iterator[list[int]]:
+        """Wait for the other processes, if there are any; yield the numbers of those that are not done, repeatedly."""
+        yield from self._journal.wait()
+
+    def finish(self) -> Path:
+        """Merge the lines of all processes into one file and return it. Raises as `write_lines` and `write_parquet`."""
+        write = write_lines if self._output.format == "jsonl" else write_parquet
+        names = ImageNames()
+
+        def named() -> Iterator[bytes]:
+            for line in self._journal.merged():
+                names.add(json.loads(line)["image"])
+                yield line
+
+        write(self._output.final, named())
+        self._journal.conclude(names)
+        return self._output.final
+
+    def _inputs(self) -> Iterator[Item]:
+        """All images, of this process and the others."""
+        return list_inputs(self._roots, without=self._pictures_in())
+
+    def _pictures_in(self) -> tuple[Path, ...]:
+        return (self._output.folder / OVERLAYS, self._output.folder / MAPS)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """The values of each line, its pictures written."""
+        images, classes, numbered = tee(self._items, 3)
+        outcomes = self._predictor.outcomes(
+            (item.path for item in images),
+            batch_size=self._batch_size,
+            classes=(item.class_name or self._class_name for item in classes),
+        )
+        first = self.summary.kept
+        numbers = ((self._shard.rank + (first + i) * self._shard.count, item) for i, item in enumerate(numbered))
+        found = ((number, item, outcome) for (number, item), outcome in zip(numbers, outcomes, strict=True))
+        yield from map_ahead(self._line, found, ahead=2 * threads())
+
+    def _line(self, found: tuple[int, Item, Prediction | ImageError]) -> dict[str, Any]:
+        number, item, outcome = found
+        line: dict[str, Any] = {"image": str(item.path)}
+        if item.class_name or self._class_name:
+            line["class"] = item.class_name or self._class_name
+        try:
+            return line | self._values(number, item.path, outcome)
+        except ImageError as error:
+            if self._strict:
+                raise
+            return line | {"error": str(error)}
+
+    def _values(self, number: int, path: Path, outcome: Prediction | ImageError) -> dict[str, Any]:
+        """What is said of an image that can be read."""
+        if isinstance(outcome, ImageError):
+            raise outcome
+        return {
+            "score": outcome.score,
+            "share_below": outcome.share_below,
+            "anomalous": outcome.anomalous,
+            "regions": [dataclasses.asdict(region) for region in outcome.regions],
+            **self._pictures(number, path, outcome),
+        }
+
+    def _pictures(self, number: int, path: Path, prediction: Prediction) -> dict[str, str]:
+        """The files of one image; returns their paths."""
+        name, files = output_name(number, path), {}
+        if self._output.scale is not None:
+            target = self._output.folder / OVERLAYS / f"{name}.jpg"
+            write_bytes(target, _jpeg(overlay(read_image(path), prediction.map, *self._output.scale)))
+            files["overlay"] = str(target)
+        if self._output.maps:
+            target = self._output.folder / MAPS / f"{name}.npy"
+            write_bytes(target, _npy(prediction.map))
+            files["map"] = str(target)
+        return files
+
+    def _count(self, line: dict[str, Any]) -> None:
+        """Keep account of one line, old or new."""
+        self.summary.images += 1
+        self.summary.unreadable += "error" in line
+        self.summary.anomalous += line.get("anomalous") is True
+        if self._watch is not None and "score" in line:
+            drift = self._watch.add(line["score"], line.get("class"))
+            if drift is not None:
+                self._note(drift)
+
+    def _note(self, drift: Drift) -> None:
+        if drift.warns:
+            self.summary.drifted += 1
+            if self.summary.drifted <= DRIFTS_TOLD:
+                self._on_drift(drift)
+
+    def _job(self) -> dict[str, Any]:
+        """What decides the lines, besides the images."""
+        calibration = self._predictor.calibration
+        return {
+            "model": self._predictor.checksum,
+            "calibration": calibration and hashlib.sha256(calibration.to_json().encode()).hexdigest(),
+            "threshold": self._predictor.threshold,
+            "class": self._class_name,
+            "scale": self._output.scale and list(self._output.scale),
+            "maps": self._output.maps,
+            "format": self._output.format,
+        }
+
+
+def output_name(number: int, path: Path) -> str:
+    """Return a plain file name for the outputs of an image: its number, folder and name, nothing that leads elsewhere.
+
+    Example:
+        >>> output_name(3, Path("photos/good/../bad?/1.png"))
+        '0000003_bad__1.png'
+    """
+    told = "_".join(part for part in (path.parent.name, path.name) if part)
+    return f"{number:07d}_{re.sub(r'[^0-9A-Za-z.-]', '_', told)[-NAME_LENGTH:]}"
+
+
+def _jpeg(image: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def _npy(values: NDArray[np.float32]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, values)
+    return buffer.getvalue()

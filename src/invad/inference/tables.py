@@ -1,0 +1,89 @@
+"""Lines of predictions as a file: JSON lines, or Parquet with the optional package pyarrow."""
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from invad.errors import MissingExtraError
+from invad.files import written_at_once
+
+if TYPE_CHECKING:
+    import pyarrow
+
+Format = Literal["jsonl", "parquet"]
+ROWS = 10_000
+"""Rows of a Parquet row group, which are held in memory together."""
+
+
+def write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Write JSON lines at once, without ever holding all of them.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    with written_at_once(path) as file:
+        file.writelines(lines)
+
+
+def write_parquet(path: Path, lines: Iterable[bytes]) -> None:
+    """Write lines of predictions as a Parquet file at once, ROWS of them held at a time.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        RunError: the file cannot be written.
+    """
+    require_parquet()
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = parquet_schema()
+    with written_at_once(path) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        for rows in _groups(lines):
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+
+
+def require_parquet() -> None:
+    """Refuse where pyarrow is not installed.
+
+    Raises:
+        MissingExtraError: it is not.
+    """
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError("Parquet needs pyarrow: pip install 'invad[parquet]'; or use --format jsonl") from error
+
+
+def parquet_schema() -> "pyarrow.Schema":
+    """Return the columns: those of a JSON line, with null where a line lacks one."""
+    import pyarrow as pa
+
+    region = pa.struct(
+        [
+            ("box", pa.list_(pa.int64(), 4)),
+            ("area", pa.int64()),
+            ("peak", pa.float64()),
+            ("at", pa.list_(pa.int64(), 2)),
+        ]
+    )
+    return pa.schema(
+        [
+            ("image", pa.string()),
+            ("class", pa.string()),
+            ("score", pa.float64()),
+            ("share_below", pa.float64()),
+            ("anomalous", pa.bool_()),
+            ("regions", pa.list_(region)),
+            ("overlay", pa.string()),
+            ("map", pa.string()),
+            ("error", pa.string()),
+        ]
+    )
+
+
+def _groups(lines: Iterable[bytes]) -> Iterator[list[dict[str, Any]]]:
+    waiting = iter(lines)
+    while rows := [json.loads(line) for line in islice(waiting, ROWS)]:
+        yield rows

@@ -1,0 +1,251 @@
+"""A run is calibrated, and evaluates and predicts by it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import invad
+from invad.cli.main import run
+from invad.errors import DataError, RunError, SettingsError
+from invad.inference.calibration import FILE
+
+
+@pytest.fixture
+def fresh(trained: Path, tmp_path: Path) -> Path:
+    """The run in a folder of its own."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture(scope="module")
+def normal(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Normal images that are neither trained nor tested on, in folders of their classes."""
+    root = tmp_path_factory.mktemp("normal")
+    invad.data.make_synthetic(root / "made", train=30, good=1, defective=1, size=96, seed=0)
+    old = {path.relative_to(data) for path in data.glob("*/train/good/*.png")}
+    for path in (root / "made").glob("*/train/good/*.png"):
+        if path.relative_to(root / "made") not in old:
+            target = root / "line" / path.parts[-4] / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    return root / "line"
+
+
+def test_thresholds_from_normal_images(fresh: Path, normal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["calibrate", str(fresh), "--normal", str(normal), "--false-alarms", "0.05", "--quiet"]
+    assert run(argv) == 0
+    out = capsys.readouterr().out
+    assert "overall" in out and "at most 10 % with 119 normal images" in out
+    calibration = invad.Calibration.from_json((fresh / FILE).read_text())
+    names = sorted(path.name for path in normal.iterdir())
+    assert sorted(calibration.classes) == sorted(calibration.scores) == names
+    assert calibration.test_images == 0 and calibration.notices == ()
+    predictor = invad.load(fresh, class_name=names[0])
+    for name in names:
+        paths = sorted((normal / name).iterdir())
+        scores = sorted(prediction.score for prediction in predictor.stream(paths, batch_size=16))
+        assert calibration.scores[name] == pytest.approx(scores, rel=1e-5)
+        k = int(np.ceil((len(paths) + 1) * 0.95)) - 1
+        assert calibration.classes[name].image == np.nextafter(calibration.scores[name][k], np.inf)
+    assert run(argv) == 2
+    assert "exists; pass --overwrite" in capsys.readouterr().err
+    assert run([*argv, "--overwrite"]) == 0
+
+
+def test_predictions_decide_by_it(fresh: Path, normal: Path, data: Path, tmp_path: Path) -> None:
+    calibration = invad.calibrate(fresh, normal=[normal], false_alarms=0.2, quiet=True)
+    name = sorted(calibration.classes)[0]
+    path = sorted(data.glob(f"{name}/test/*/*.png"))[0]
+    overall, own = invad.load(fresh)(path), invad.load(fresh, class_name=name)(path)
+    assert overall.score == own.score
+    assert overall.anomalous == (overall.score >= calibration.overall.image)
+    assert own.anomalous == (own.score >= calibration.classes[name].image) == bool(own.regions)
+    assert own.share_below == np.mean(np.array(calibration.scores[name]) < own.score)
+    assert overall.share_below == calibration.share_below(overall.score)
+    by_hand = invad.load(fresh, threshold=0.0)(path)
+    assert by_hand.anomalous and by_hand.regions[0].box == (0, 0, 96, 96) and by_hand.regions[0].area == 96 * 96
+    with pytest.raises(SettingsError, match="knows no class 'teapot'"):
+        invad.load(fresh, class_name="teapot")
+    out = tmp_path / "out"
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"image,class\n{path},{name}\n{path},\n")
+    assert run(["predict", str(fresh), str(manifest), "--out", str(out), "--quiet"]) == 0
+    first, second = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    assert (first["class"], first["share_below"]) == (name, own.share_below)
+    assert "class" not in second and second["share_below"] == overall.share_below
+
+
+def test_regions_may_have_a_rate_of_their_own(fresh: Path, normal: Path) -> None:
+    calibration = invad.calibrate(fresh, normal=[normal], false_alarms=0.05, regions=0.3, quiet=True)
+    assert calibration.overall.pixel < calibration.overall.image
+    predictor = invad.load(fresh)
+    found = list(predictor.stream(sorted(normal.rglob("*.png"))))
+    assert np.mean([bool(prediction.regions) for prediction in found]) == pytest.approx(0.3, abs=0.02)
+    assert np.mean([prediction.anomalous for prediction in found]) <= 0.05
+
+
+def test_evaluation_goes_by_it(fresh: Path, normal: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    calibration = invad.calibrate(fresh, normal=[normal], false_alarms=0.1, quiet=True)
+    evaluation = invad.evaluate(fresh, protocols=("exact",), quiet=True)
+    for one in evaluation.results[0].classes:
+        chosen = [i for i, record in enumerate(evaluation.records) if record.class_name == one.name]
+        for defect in one.defects:
+            scores = [evaluation.scores[i] for i in chosen if evaluation.records[i].defect == defect.defect]
+            assert defect.recall == np.mean(np.array(scores) >= calibration.classes[one.name].image)
+        assert any(text.startswith(f"{one.name}: the calibrated threshold") for text in evaluation.results[0].warnings)
+    assert "| recall |" in (fresh / "evaluation/results-exact.md").read_text()
+    by_hand = invad.evaluate(fresh, protocols=("exact",), threshold=0.1, quiet=True)
+    assert by_hand.results[0].threshold == 0.1
+    assert not any("calibrated threshold" in text for text in by_hand.results[0].warnings)
+
+
+def test_training_images_are_left_out(fresh: Path, normal: Path, data: Path) -> None:
+    with pytest.raises(DataError, match="no normal image is left: the run was trained on 32"):
+        invad.calibrate(fresh, normal=sorted(data.glob("*/train/good")), quiet=True)
+    mixed = invad.calibrate(fresh, normal=[*data.glob("*/train/good"), normal, normal], false_alarms=0.2, quiet=True)
+    assert mixed.notices[0] == "32 images were left out: the run was trained on them"
+    assert mixed.overall.normal == len(list(normal.rglob("*.png"))), "each image counts once"
+
+
+def test_test_images_are_used_only_where_named_and_it_says_so(fresh: Path, data: Path) -> None:
+    calibration = invad.calibrate(fresh, normal=[str(data / "*/test/good/*.png")], false_alarms=0.2, quiet=True)
+    assert calibration.test_images == calibration.overall.normal == 24
+    assert "24 of the 24 images are test images" in calibration.notices[0]
+    evaluation = invad.evaluate(fresh, protocols=("exact",), quiet=True)
+    assert any("24 test images were calibrated on" in text for text in evaluation.results[0].warnings)
+
+
+def test_labelled_images(fresh: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["calibrate", str(fresh), "--labelled", f"folder:{data}", "--quiet"]
+    assert run(argv) == 0
+    assert "recall" in capsys.readouterr().out
+    best = invad.Calibration.from_json((fresh / FILE).read_text())
+    assert best.method == "f1-max" and best.overall.normal == 24, "training images are left out"
+    evaluation = invad.evaluate(fresh, protocols=("exact",), quiet=True)
+    anomalous = np.array([record.anomalous for record in evaluation.records])
+    above = evaluation.scores >= best.overall.image - 1e-6
+    assert best.overall.recall == pytest.approx(above[anomalous].mean())
+    assert best.overall.false_alarms == pytest.approx(above[~anomalous].mean())
+    assert run([*argv, "--overwrite", "--recall", "0.8"]) == 0
+    found = invad.Calibration.from_json((fresh / FILE).read_text())
+    assert (found.method, found.wanted) == ("recall", 0.8)
+    assert found.overall.recall is not None and found.overall.recall >= 0.8
+
+
+def test_unknown_classes_are_pooled_and_small_ones_too(fresh: Path, normal: Path, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    name = sorted(path.name for path in normal.iterdir())[0]
+    for path in sorted((normal / name).iterdir())[:12]:
+        shutil.copy(path, flat)
+    pooled = invad.calibrate(fresh, normal=[flat], false_alarms=0.1, quiet=True)
+    assert pooled.classes == {} and list(pooled.scores) == [""]
+    named = invad.calibrate(fresh, normal=[flat], class_name=name, false_alarms=0.1, overwrite=True, quiet=True)
+    assert list(named.classes) == [name]
+    few = [*sorted((normal / "wood").iterdir())[:5], *sorted((normal / name).iterdir())[:12]]
+    small = invad.calibrate(fresh, normal=few, false_alarms=0.1, overwrite=True, quiet=True)
+    assert list(small.classes) == [name] and "wood (5)" in small.notices[-1]
+    assert small.threshold("wood") == small.overall
+
+
+def test_too_few_images_say_what_they_reach(fresh: Path, normal: Path) -> None:
+    few = sorted(normal.rglob("*.png"))[:9]
+    calibration = invad.calibrate(fresh, normal=few, quiet=True)
+    assert calibration.overall.false_alarms == 0.1
+    assert "9 normal images cannot promise a false-alarm rate of 0.01" in calibration.notices[0]
+    assert calibration.overall.image > max(score for scores in calibration.scores.values() for score in scores)
+
+
+def test_bad_input(fresh: Path, normal: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, word in (
+        ([], "held back no image in training"),
+        (["--normal", str(normal / "absent")], "there is no image or folder"),
+        (["--normal", str(normal), "--false-alarms", "5"], "between 0 and 1"),
+        (["--normal", str(normal), "--recall", "0.9"], "needs images of defects"),
+        (["--class", "wood"], "name some"),
+        (["--labelled", f"folder:{normal}/wood"], "anomalous image"),
+    ):
+        assert run(["calibrate", str(fresh), "--quiet", *argv]) == 2
+        assert word in capsys.readouterr().err
+    assert not (fresh / FILE).exists()
+
+
+def test_a_calibration_of_another_model_is_refused(fresh: Path, normal: Path, data: Path) -> None:
+    calibration = invad.calibrate(fresh, normal=[normal], quiet=True)
+    other = calibration.to_json().replace(calibration.model, "0" * 64)
+    (fresh / FILE).write_text(other)
+    with pytest.raises(RunError, match="belongs to another model"):
+        invad.load(fresh)
+    with pytest.raises(RunError, match="belongs to another model"):
+        invad.evaluate(fresh, quiet=True)
+
+
+def test_drift_is_said(fresh: Path, normal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    invad.calibrate(fresh, normal=[normal], quiet=True)
+    capsys.readouterr()
+    argv = ["predict", str(fresh), "--quiet", "--no-overlays"]
+    assert run([*argv, str(normal), "--out", str(tmp_path / "same")]) == 0
+    assert "drift:" not in capsys.readouterr().err
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    from PIL import Image
+
+    for number, path in enumerate(sorted(normal.rglob("*.png"))):
+        Image.fromarray(np.asarray(Image.open(path)) // 3).save(dark / f"{number}.png")
+    assert run([*argv, str(dark), "--out", str(tmp_path / "other")]) == 0
+    err = capsys.readouterr().err
+    assert "are not like those calibrated on" in err and "1 of 1 windows" in err
+
+
+def test_images_held_back_are_calibrated_on(data: Path, tmp_path: Path) -> None:
+    from invad.data import make_synthetic
+    from invad.inference import calibrate_run
+
+    make_synthetic(tmp_path / "set", train=20, good=1, defective=1, size=64)
+    settings = invad.TrainSettings(
+        data=(f"folder:{tmp_path / 'set'}",),
+        encoder="analytic",
+        image_size=(64,),
+        blocks=(1, 1, 1),
+        epochs=1,
+        batch_size=8,
+        held_back=0.5,
+    )
+    trained = invad.train(settings, tmp_path / "run", quiet=True)
+    calibration = calibrate_run(trained, quiet=True)
+    assert calibration.images == "held back in training" and calibration.test_images == 0
+    assert calibration.overall.normal == len(trained.held_back()) == 40
+    assert {name: len(scores) for name, scores in calibration.scores.items()} == dict.fromkeys(
+        ("capsule", "fabric", "washer", "wood"), 10
+    )
+    assert "40 normal images cannot promise a false-alarm rate of 0.01" in calibration.notices[0]
+    assert invad.load(trained.path).calibration == calibration
+    again = invad.calibrate(trained, false_alarms=0.1, overwrite=True, quiet=True)
+    assert len(again.classes) == 4 and again.scores == calibration.scores
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for number, line in enumerate(trained.records_file.read_text().splitlines()):
+        shutil.copy(json.loads(line)["image"], copies / f"{number}.png")
+    with pytest.raises(DataError, match="was trained on 40 of those named"):
+        invad.calibrate(trained, normal=[copies], overwrite=True, quiet=True)
+
+
+def test_images_that_chose_the_weights_are_not_quite_new(data: Path, tmp_path: Path) -> None:
+    from invad.data import make_synthetic
+
+    make_synthetic(tmp_path / "set", train=10, good=1, defective=1, size=64)
+    settings = invad.TrainSettings(
+        data=(f"folder:{tmp_path / 'set'}",),
+        encoder="analytic",
+        image_size=(64,),
+        blocks=(1, 1, 1),
+        epochs=1,
+        batch_size=8,
+        held_back=0.5,
+        keep="best",
+    )
+    trained = invad.train(settings, tmp_path / "run", quiet=True)
+    calibration = invad.calibrate(trained, false_alarms=0.2, overwrite=True, quiet=True)
+    assert "when to stop the training" in calibration.notices[0]

@@ -1,0 +1,332 @@
+"""Predictions of many images: no line lost, none twice, whatever stops them; one bad image ends nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import invad
+from invad.cli.main import run
+from invad.errors import ImageError, RunError, SettingsError
+from invad.inference.inputs import Item
+from invad.inference.journal import WORK, Journal
+from invad.inference.predicting import Output, Predicting, output_name
+from invad.inference.sharding import Shard, current_shard
+
+PARTS = ("image", "score", "share_below", "anomalous", "regions", "error")
+
+
+def lines_of(out: Path) -> list[dict[str, object]]:
+    """The lines of a folder of results, without the paths of their pictures."""
+    found = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    return [{key: line[key] for key in PARTS if key in line} for line in found]
+
+
+def same(found: Sequence[dict[str, object]], expected: Sequence[dict[str, object]]) -> None:
+    """The same lines; scores may differ in their last bits, as other batches round otherwise."""
+    assert [line["image"] for line in found] == [line["image"] for line in expected]
+    assert [line["score"] for line in found] == pytest.approx([line["score"] for line in expected], rel=1e-5)
+
+
+def predict(run_folder: Path, out: Path, *more: str) -> int:
+    return run(["predict", str(run_folder), "--out", str(out), "--quiet", "--no-overlays", "--batch-size", "4", *more])
+
+
+@pytest.fixture(scope="module")
+def few(data: Path) -> Path:
+    """The images of one class, masks too: as many as it takes to stop between them."""
+    return data / "fabric"
+
+
+@pytest.fixture(scope="module")
+def expected(trained: Path, few: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert predict(trained, out, str(few)) == 0
+    assert not (out / WORK).exists()
+    return lines_of(out)
+
+
+def job(trained: Path, few: Path, out: Path, shard: Shard | None = None) -> Predicting:
+    predictor = invad.load(trained)
+    output = Output(folder=out)
+    return Predicting(predictor, [str(few)], output, batch_size=4, shard=shard or Shard(), on_drift=lambda drift: None)
+
+
+def test_a_line_for_every_image_in_order(expected: list[dict[str, object]], few: Path, trained: Path) -> None:
+    from invad.inference.inputs import list_inputs
+
+    paths = [item.path for item in list_inputs([str(few)])]
+    assert [line["image"] for line in expected] == [str(path) for path in paths]
+    scores = [prediction.score for prediction in invad.load(trained).stream(paths, batch_size=4)]
+    assert [line["score"] for line in expected] == pytest.approx(scores, rel=1e-5)
+
+
+def test_stopped_anywhere_and_gone_on_with(
+    expected: list[dict[str, object]], trained: Path, few: Path, tmp_path: Path
+) -> None:
+    for stop, cut in ((0, 0), (1, 0), (7, 1), (13, 40), (len(expected), 0), (len(expected), 3)):
+        out = tmp_path / f"{stop}-{cut}"
+        first = job(trained, few, out)
+        assert first.admit(resume=False, overwrite=False)
+        lines = first.run()
+        for _ in range(stop):
+            next(lines)
+        lines.close()
+        file = out / WORK / "00000-of-00001.jsonl"
+        if cut:  # half a line, as a kill or a full disk leaves it
+            file.write_bytes(file.read_bytes()[:-cut])
+        with pytest.raises(RunError, match=r"--resume, or replace by --overwrite"):
+            job(trained, few, out).admit(resume=False, overwrite=False)
+        second = job(trained, few, out)
+        assert second.admit(resume=True, overwrite=False)
+        new = list(second.run())
+        assert len(new) == len(expected) - stop + bool(cut)
+        second.finish()
+        same(lines_of(out), expected)
+        assert not job(trained, few, out).admit(resume=True, overwrite=False), "complete"
+        with pytest.raises(RunError, match="holds predictions of 30 images, which are not the 30 named now"):
+            job(trained, few.parent / "wood", out).admit(resume=True, overwrite=False)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
+def test_killed_and_gone_on_with(expected: list[dict[str, object]], trained: Path, few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    argv = [sys.executable, "-m", "invad", "predict", str(trained), str(few), "--out", str(out), "--no-overlays"]
+    argv += ["--batch-size", "4", "--quiet", "--resume"]
+    file = out / WORK / "00000-of-00001.jsonl"
+    process = subprocess.Popen(argv)
+    while process.poll() is None and not (file.exists() and file.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was too fast to be killed"
+    assert not (out / "predictions.jsonl").exists()
+    subprocess.run(argv, check=True)
+    same(lines_of(out), expected)
+
+
+@pytest.mark.slow
+def test_torchrun_shares_the_work(expected: list[dict[str, object]], trained: Path, few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    argv = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3", "-m", "invad", "predict"]
+    argv += [str(trained), str(few), "--out", str(out), "--no-overlays", "--batch-size", "4"]
+    done = subprocess.run(argv, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.stdout == ""
+    same(lines_of(out), expected)
+    assert sorted(path.name for path in out.iterdir()) == ["predictions.job.json", "predictions.jsonl"]
+
+
+def test_shards_are_merged_in_the_order_of_the_images(
+    expected: list[dict[str, object]], trained: Path, few: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    jobs = [job(trained, few, out, Shard(rank=rank, count=3)) for rank in range(3)]
+    assert all(one.admit(resume=False, overwrite=False) for one in jobs), "each has its own part"
+    counts = [len(list(jobs[rank].run())) for rank in (2, 0)]
+    assert list(next(jobs[0].wait())) == [1], "one is missing"
+    counts.append(len(list(jobs[1].run())))
+    assert list(jobs[0].wait()) == [] and sum(counts) == len(expected)
+    jobs[0].finish()
+    same(lines_of(out), expected)
+
+
+def test_another_job_is_not_gone_on_with(trained: Path, few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    begun = job(trained, few, out)
+    begun.admit(resume=False, overwrite=False)
+    lines = begun.run()
+    next(lines)
+    lines.close()
+    with pytest.raises(RunError, match="another job, with another processes"):
+        job(trained, few, out, Shard(rank=0, count=2)).admit(resume=True, overwrite=False)
+    other = Predicting(
+        invad.load(trained, threshold=0.5),
+        [str(few)],
+        Output(folder=out),
+        shard=Shard(),
+        on_drift=lambda drift: None,
+    )
+    with pytest.raises(RunError, match="another threshold"):
+        other.admit(resume=True, overwrite=False)
+    images = sorted(few.rglob("*.png"), reverse=True)
+    turned = Predicting(
+        invad.load(trained),
+        [str(path) for path in images],
+        Output(folder=out),
+        shard=Shard(),
+        on_drift=lambda drift: None,
+    )
+    turned.admit(resume=True, overwrite=False)
+    with pytest.raises(RunError, match="was written for other images"):
+        list(turned.run())
+    assert job(trained, few, out).admit(resume=False, overwrite=True), "unless it is to be replaced"
+
+
+def test_unreadable_images_have_a_line_and_end_nothing(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = sorted(data.glob("*/train/good/*.png"))[:9]
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(good[0].read_bytes()[:300])
+    listed = [*map(str, good[:4]), str(cut), str(tmp_path / "absent.png"), *map(str, good[4:])]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps({"image": name}) + "\n" for name in listed))
+    out = tmp_path / "out"
+    assert predict(trained, out, str(tmp_path / "list.jsonl")) == 0
+    assert "2 images cannot be read" in capsys.readouterr().err
+    lines = lines_of(out)
+    assert [line["image"] for line in lines] == listed
+    assert [i for i, line in enumerate(lines) if "error" in line] == [4, 5]
+    assert "cut.png" in str(lines[4]["error"]) and "there is no image" in str(lines[5]["error"])
+    plain = [prediction.score for prediction in invad.load(trained).stream(good, batch_size=4)]
+    assert [line["score"] for line in lines if "error" not in line] == pytest.approx(plain, rel=1e-5)
+    assert predict(trained, tmp_path / "strict", str(tmp_path / "list.jsonl"), "--strict") == 2
+    assert "cut.png" in capsys.readouterr().err
+    kept = (tmp_path / "strict" / WORK / "00000-of-00001.jsonl").read_text().splitlines()
+    assert [json.loads(line)["image"] for line in kept] == listed[:4], "what came before it is kept"
+
+
+def test_the_library_takes_any_iterator(trained: Path, data: Path) -> None:
+    path = sorted(data.rglob("*.png"))[0]
+    array = np.asarray(Image.open(path).convert("RGB"))
+    predictor = invad.load(trained)
+    found = list(predictor.outcomes(iter([path, str(path), array, Image.open(path), "absent.png", array[..., 0]])))
+    assert isinstance(found[4], ImageError) and len(found) == 6
+    scores = [prediction.score for prediction in found if isinstance(prediction, invad.Prediction)]
+    assert scores[0] == scores[1] == scores[2] == scores[3]
+    with pytest.raises(ImageError, match="absent"):
+        list(predictor.stream(["absent.png"]))
+
+
+def test_an_endless_iterator_is_not_run_ahead_of(trained: Path) -> None:
+    taken = 0
+
+    def images() -> object:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield np.full((64, 64, 3), taken % 256, dtype=np.uint8)
+
+    for seen, _ in enumerate(invad.load(trained).stream(images(), batch_size=4), start=1):  # type: ignore[arg-type]
+        assert taken <= seen + 4 * 4 + 8
+        if seen == 60:
+            break
+
+
+def test_parquet_holds_the_same(expected: list[dict[str, object]], trained: Path, few: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="the extra `parquet` is not installed")
+    out = tmp_path / "out"
+    assert predict(trained, out, str(few), str(tmp_path / "*"), "--format", "parquet") == 2, "no such files"
+    assert predict(trained, out, str(few), "--format", "parquet", "--threshold", "0.01") == 0
+    rows = parquet.read_table(out / "predictions.parquet").to_pylist()
+    same(rows, expected)
+    assert all(row["anomalous"] and row["regions"][0]["area"] > 0 and row["error"] is None for row in rows)
+
+
+def test_without_pyarrow_the_message_says_what_to_install(
+    trained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert predict(trained, tmp_path / "out", str(data), "--format", "parquet") == 2
+    assert "pip install 'invad[parquet]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_of_the_users_is_overwritten(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = str(sorted(data.rglob("*.png"))[0])
+    for taken in ("predictions.jsonl", "overlays/0000000_mine.jpg", "maps/a.npy"):
+        out = tmp_path / taken.replace("/", "_")
+        (out / taken).parent.mkdir(parents=True)
+        (out / taken).write_text("mine")
+        argv = ["predict", str(trained), image, "--out", str(out), "--quiet"]
+        assert run(argv) == 2
+        assert "exists; choose another --out, or pass --overwrite" in capsys.readouterr().err
+        assert (out / taken).read_text() == "mine" and not (out / WORK).exists()
+        assert run([*argv, "--overwrite"]) == 0
+        assert len((out / "predictions.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../etc/passwd",
+        "/etc/passwd",
+        "a/..",
+        "..",
+        "C:\\x\\y.png",
+        "a/b\x00c\n.png",
+        "ü" * 300,
+        "a/" + "b" * 400,
+        "",
+    ],
+)
+def test_output_names_stay_in_their_folder(path: str) -> None:
+    name = output_name(12, Path(path))
+    assert name.startswith("0000012_") and len(name) < 100
+    assert Path(name).name == name and not set(name) & set('/\\:*?"<>|\0\n')
+    assert output_name(13, Path(path)) != name
+
+
+def test_results_inside_the_images_are_no_images(trained: Path, data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number, path in enumerate(sorted(data.rglob("*.png"))[:3]):
+        (folder / f"{number}.png").write_bytes(path.read_bytes())
+    argv = ["predict", str(trained), str(folder), "--out", str(folder / "found"), "--quiet"]
+    assert run(argv) == 0
+    assert run([*argv, "--overwrite"]) == 0
+    assert len(lines_of(folder / "found")) == 3
+
+
+def test_standard_input(trained: Path, data: Path, tmp_path: Path) -> None:
+    paths = [str(path) for path in sorted(data.rglob("*.png"))[:5]]
+    argv = [sys.executable, "-m", "invad", "predict", str(trained), "-", "--out", str(tmp_path / "o"), "--no-overlays"]
+    done = subprocess.run(argv, input="\n".join(paths), capture_output=True, text=True, check=True)
+    assert [json.loads(line)["image"] for line in done.stdout.splitlines()] == paths
+    with pytest.raises(SettingsError, match="cannot share standard input"):
+        Predicting(
+            invad.load(trained),
+            ["-"],
+            Output(folder=tmp_path),
+            shard=Shard(rank=0, count=2),
+            on_drift=lambda drift: None,
+        )
+
+
+@pytest.mark.parametrize("environment", [{"WORLD_SIZE": "2", "RANK": "2"}, {"WORLD_SIZE": "x"}, {"WORLD_SIZE": "0"}])
+def test_a_senseless_environment_is_refused(environment: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="RANK below WORLD_SIZE"):
+        current_shard(environment)
+
+
+def written(journal: Journal, names: Sequence[str], final: Path) -> None:
+    assert journal.admit(final, (), resume=True, overwrite=False)
+    items = iter([Item(path=Path(name)) for name in names])
+    list(journal.finished(items))
+    for item in items:
+        journal.append({"image": str(item.path), "n": 1.5})
+    journal.complete()
+
+
+def test_a_journal_cut_at_any_byte_ends_the_same(tmp_path: Path) -> None:
+    names = ["a.png", "ü b.png", "c.png"]
+    final = tmp_path / "whole" / "predictions.jsonl"
+    journal = Journal(final.parent, {"a": 1}, Shard())
+    written(journal, names, final)
+    whole = b"".join(journal.merged())
+    for cut in range(len(whole)):
+        folder = tmp_path / str(cut)
+        (folder / WORK).mkdir(parents=True)
+        (folder / WORK / "00000-of-00001.jsonl").write_bytes(whole[:cut])
+        again = Journal(folder, {"a": 1}, Shard())
+        written(again, names, folder / "predictions.jsonl")
+        assert b"".join(again.merged()) == whole
