@@ -24,7 +24,8 @@ class Command(Protocol):
 VERBS: dict[str, tuple[str, str, str]] = {
     "train": ("invad.cli.training", "Train", "train one model on the normal images of one or many data sets"),
     "evaluate": ("invad.cli.evaluation", "Evaluate", "compute all metrics of a run on test images"),
-    "predict": ("invad.cli.prediction", "Predict", "score images with a run, and show where they are not normal"),
+    "predict": ("invad.cli.prediction", "Predict", "score images with a model, and show where they are not normal"),
+    "export": ("invad.cli.exporting", "Export", "write a run as one ONNX, OpenVINO or PyTorch file, and check it"),
     "report": ("invad.cli.evaluation", "Report", "write a page to look at for a run"),
     "data check": ("invad.cli.data", "Check", "look for faults in a data set without training"),
     "data list": ("invad.cli.data", "List", "show the data sets: classes, counts, licence, where to get them"),

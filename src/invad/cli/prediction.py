@@ -23,10 +23,10 @@ from invad.runs import Run
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predict:
-    """Score images with a run: a JSON line and a picture for each, one colour scale for all of them."""
+    """Score images with a model: a JSON line and a picture for each, one colour scale for all of them."""
 
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run folder made by `invad train`."""
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """A run folder made by `invad train`, or a file made by `invad export`."""
     images: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGE_OR_FOLDER")]
     """Images, or folders that are searched for them."""
     out: Path = Path("predictions")
@@ -34,7 +34,7 @@ class Predict:
     threshold: float | None = None
     """The score from which on an image counts as anomalous. None: no decisions."""
     scale: tuple[float, float] | None = None
-    """The map values shown as untouched and as full colour. None: the run's own scale, from its normal images."""
+    """The map values shown as untouched and as full colour. None: the model's own scale, from its normal images."""
     overlays: bool = True
     """Write a picture for each image with its map laid over it."""
     maps: bool = False
@@ -51,8 +51,8 @@ class Predict:
         lines_file = self.out / "predictions.jsonl"
         if lines_file.exists() and not self.overwrite:
             raise RunError(f"{lines_file} exists; choose another --out, or pass --overwrite")
-        predictor = load(self.run_path, threshold=self.threshold, device=self.device)
-        low, high = self.scale or Run.open(self.run_path).scale()
+        predictor = load(self.model, threshold=self.threshold, device=self.device)
+        low, high = self.scale or predictor.scale or Run.open(self.model).scale()
         if not low < high:
             raise SettingsError(f"--scale needs a low value below the high one, not {low} {high}")
         lines = []

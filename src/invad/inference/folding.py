@@ -101,7 +101,7 @@ class _FoldedNeck(nn.Module):
     def __init__(self, neck: Neck) -> None:
         super().__init__()
         merge_weight, merge_bias = _with_norm(neck.merge.conv, neck.merge.norm)
-        merged = merge_weight[:, :, 0, 0].split([down.conv.out_channels for down in neck.downsamples], dim=1)  # type: ignore[union-attr, misc]
+        merged = merge_weight[:, :, 0, 0].split([down.conv.out_channels for down in neck.downsamples], dim=1)
         bias = merge_bias.clone()
         self.merges = nn.ModuleList()
         for down, part in zip(neck.downsamples, merged, strict=True):  # part: (S, C_i)

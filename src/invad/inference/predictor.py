@@ -6,17 +6,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from invad.data.images import read_image, resize_image
-from invad.devices import choose_device, to_device
-from invad.errors import ImageError, RunError
-from invad.model import InvAD
-from invad.records import Size
-from invad.runs import Run, load_model
-from invad.scoring import anomaly_map, image_score
+from invad.errors import ImageError
+from invad.inference.opening import open_model
+from invad.inference.scorer import Scorer
 
 ImageLike = Path | str | NDArray[np.uint8] | Image.Image
 
@@ -34,19 +30,21 @@ class Prediction:
 
 
 class Predictor:
-    """A trained model, ready for images of any size.
+    """A model, ready for images of any size.
 
     Args:
-        model: in eval mode, on its device.
-        size: height and width of its input.
+        scorer: the model, whatever runs it (see `open_model`).
         threshold: the score from which on an image counts as anomalous; None: no decisions.
+        scale: the map values that pictures show as untouched and as full colour; None: not known.
     """
 
-    def __init__(self, model: InvAD, size: Size, *, threshold: float | None = None) -> None:
-        self.model = model
-        self.size = size
+    def __init__(
+        self, scorer: Scorer, *, threshold: float | None = None, scale: tuple[float, float] | None = None
+    ) -> None:
+        self.scorer = scorer
+        self.size = scorer.size
         self.threshold = threshold
-        self._device = next(model.trained_parameters()).device
+        self.scale = scale
 
     def __call__(self, image: ImageLike) -> Prediction:
         """Return the prediction for one image: a path, an RGB or grey uint8 array (H, W, 3) or (H, W), or a PIL image.
@@ -64,31 +62,28 @@ class Predictor:
 
     def _predict(self, images: NDArray[np.uint8]) -> Iterator[Prediction]:
         """Predictions for images (B, H, W, 3) of the model's size."""
-        with torch.inference_mode():
-            features, predictions = self.model(to_device(images, self._device))
-            maps = anomaly_map(features, predictions, self.size)  # (B, H, W)
-            scores = image_score(maps)
-        for score, values in zip(scores.tolist(), maps.cpu().numpy(), strict=True):
+        maps, scores = self.scorer(images)
+        for score, values in zip(scores.tolist(), maps, strict=True):
             decision = None if self.threshold is None else score >= self.threshold
             yield Prediction(score=score, map=values, anomalous=decision)
 
 
-def load(run: Path | str, *, threshold: float | None = None, device: str = "auto") -> Predictor:
-    """Return the predictor of a run.
+def load(path: Path | str, *, threshold: float | None = None, device: str = "auto") -> Predictor:
+    """Return the predictor of a run, or of a model that `invad export` made: .onnx, OpenVINO's .xml, .pt2.
 
     Raises:
-        RunError: there is no such run, or its checkpoints are damaged.
+        RunError: there is no such run or file, or the run's checkpoints are damaged.
+        ModelFileError: the file is damaged, changed, of a newer format, or not made by `invad export`.
+        MissingExtraError: what runs the file is not installed.
+        SettingsError: there is no such device.
 
     Example:
         >>> predictor = load("runs/bottles", threshold=0.4)  # doctest: +SKIP
         >>> predictor("photo.jpg").anomalous  # doctest: +SKIP
         False
     """
-    path = Path(run)
-    if not path.is_dir():
-        raise RunError(f"there is no run folder {path}; expected one made by `invad train`")
-    opened = Run.open(path)
-    return Predictor(load_model(opened).to(choose_device(device)), opened.settings().size, threshold=threshold)
+    opened = open_model(path, device=device)
+    return Predictor(opened.scorer, threshold=threshold, scale=opened.scale)
 
 
 def to_array(image: ImageLike) -> NDArray[np.uint8]:
