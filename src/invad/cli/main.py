@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("invad.cli.evaluation", "Evaluate", "compute all metrics of a run on test images"),
     "predict": ("invad.cli.prediction", "Predict", "score images with a model, and show where they are not normal"),
     "export": ("invad.cli.exporting", "Export", "write a run as one ONNX, OpenVINO or PyTorch file, and check it"),
+    "bench": ("invad.cli.bench", "Bench", "time a model on this machine, and price a million images"),
     "report": ("invad.cli.evaluation", "Report", "write a page to look at for a run"),
     "data check": ("invad.cli.data", "Check", "look for faults in a data set without training"),
     "data list": ("invad.cli.data", "List", "show the data sets: classes, counts, licence, where to get them"),

@@ -101,7 +101,8 @@ class _FoldedNeck(nn.Module):
     def __init__(self, neck: Neck) -> None:
         super().__init__()
         merge_weight, merge_bias = _with_norm(neck.merge.conv, neck.merge.norm)
-        merged = merge_weight[:, :, 0, 0].split([down.conv.out_channels for down in neck.downsamples], dim=1)
+        counts: list[int] = [down.conv.out_channels for down in neck.downsamples]  # type: ignore[union-attr, misc]
+        merged = torch.split(merge_weight[:, :, 0, 0], counts, dim=1)  # type: ignore[no-untyped-call]
         bias = merge_bias.clone()
         self.merges = nn.ModuleList()
         for down, part in zip(neck.downsamples, merged, strict=True):  # part: (S, C_i)
@@ -121,7 +122,7 @@ class _FoldedNeck(nn.Module):
         parts = [merge(level) for merge, level in zip(self.merges, features, strict=True)]
         x = F.relu(parts[0] + parts[1] + parts[2])  # (B, S, h_2, w_2)
         y = x
-        for layer in self.bottleneck[:-1]:  # type: ignore[union-attr]
+        for layer in self.bottleneck[:-1]:
             y = F.relu(layer(y))
         x = F.relu(x + self.bottleneck[-1](y))
         codes = []
@@ -141,7 +142,7 @@ class _FoldedDecoder(nn.Module):
         levels: list[nn.ModuleList] = []
         for blocks in decoder.levels:
             levels.append(nn.ModuleList(_FoldedBlock(block) for block in blocks))  # type: ignore[attr-defined]
-        first: ResidualBlock = decoder.levels[0][0]  # type: ignore[index, assignment]
+        first: ResidualBlock = decoder.levels[0][0]  # type: ignore[index]
         levels[0][0] = _FirstBlock(first, constant)
         self.levels = nn.ModuleList(levels)
 

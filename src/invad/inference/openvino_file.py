@@ -51,7 +51,6 @@ class OpenVinoScorer:
         origin: the former's name, for messages.
         device: `auto` and `cpu` are the CPU; else OpenVINO's name for a device.
         threads: to compute with; None: OpenVINO's choice.
-        throughput: let OpenVINO compute several images at once (see `in_flight`), each one later.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
@@ -67,7 +66,6 @@ class OpenVinoScorer:
         *,
         device: str = "auto",
         threads: int | None = None,
-        throughput: bool = False,
     ) -> None:
         try:
             import openvino
@@ -86,15 +84,15 @@ class OpenVinoScorer:
         self.size: Size = self.manifest.size
         options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": HINTS[self.manifest.precision],
-            "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
+            "PERFORMANCE_HINT": "LATENCY",
         }
         if threads is not None and name == "CPU":
             options["INFERENCE_NUM_THREADS"] = threads
-        self.compiled = core.compile_model(model, name, options)
+        self._compiled = core.compile_model(model, name, options)
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
         """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3)."""
-        found = self.compiled(images)
+        found = self._compiled(images)
         return np.array(found["map"]), np.array(found["score"])
 
 

@@ -70,14 +70,8 @@ class Pt2Scorer:
 
     def __init__(self, data: bytes, origin: str, *, device: str = "auto") -> None:
         require_safe(data, origin)
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            text = _read(archive, EXTRA).decode()
-            self.manifest = Manifest.from_json(text, origin)
-            if f'"invad-sha256:{_digest(archive)}"' not in text:
-                raise ModelFileError(
-                    f"{origin} is damaged or was changed: its checksum does not match. Copy it again, or export it "
-                    f"again from its run"
-                )
+        text = _checked_text(data, origin)
+        self.manifest = Manifest.from_json(text, origin)
         self.size: Size = self.manifest.size
         self._device = choose_device(device)
         try:
@@ -93,7 +87,7 @@ class Pt2Scorer:
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
         """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3)."""
         with torch.inference_mode():
-            maps, scores = self._module(torch.from_numpy(images).to(self._device))
+            maps, scores = self._module(torch.from_numpy(np.require(images, requirements="W")).to(self._device))
         return maps.cpu().numpy(), scores.cpu().numpy()
 
 
@@ -120,6 +114,24 @@ def require_safe(data: bytes, origin: str) -> None:
         raise ModelFileError(
             f"{origin} is no exported program of torch 2.9 or newer, or is damaged ({str(error)[:200]})"
         ) from error
+
+
+def _checked_text(data: bytes, origin: str) -> str:
+    """The manifest's text, once its checksum is that of all other entries."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            text = _read(archive, EXTRA).decode()
+            whole = f'"invad-sha256:{_digest(archive)}"' in text
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, EOFError, OSError) as error:
+        raise ModelFileError(
+            f"{origin} is damaged ({error}). Copy it again, or export it again from its run"
+        ) from error
+    if not whole:
+        raise ModelFileError(
+            f"{origin} is damaged or was changed: its checksum does not match. Copy it again, or export it again from "
+            f"its run"
+        )
+    return text
 
 
 def _require_plain(program: Any, origin: str) -> None:

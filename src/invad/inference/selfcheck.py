@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from invad.inference.scorer import Scorer
 
+TINY = float(np.finfo(np.float32).tiny)
 BOUND = 1e-4
 """The largest difference of an fp32 map that is rounding, as a share of the map's range."""
 
@@ -54,7 +55,7 @@ def compare(reference: Scorer, scorer: Scorer, images: Sequence[NDArray[np.uint8
         low, high = min(low, float(wanted.min())), max(high, float(wanted.max()))
         of_map = max(of_map, float(np.abs(wanted.astype(np.float64) - found).max()))
         of_score = max(of_score, float(np.abs(wanted_score.astype(np.float64) - found_score).max()))
-    return Differences(map=of_map / max(high - low, np.finfo(np.float32).tiny), score=of_score)
+    return Differences(map=of_map / max(high - low, TINY), score=of_score)
 
 
 def measure_loss(
