@@ -14,6 +14,8 @@ OPTIONS = {
     "train": f"config help no-quiet out quiet resume {SETTINGS}",
     "evaluate": """bootstrap classes data device from-maps help no-report protocol report save-maps split threshold
 views""",
+    "export": "help max-drop no-overwrite normal out overwrite precision to",
+    "bench": "batches device help images price-per-hour seconds threads watts",
     "predict": "device help maps no-maps no-overlays no-overwrite out overlays overwrite scale threshold",
     "report": "bootstrap data device help split views",
     "data check": "classes help split views",

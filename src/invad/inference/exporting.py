@@ -13,7 +13,7 @@ from invad.data.images import SUFFIXES, read_image, resize_image
 from invad.errors import DataError, ImageError, ModelFileError, SettingsError
 from invad.files import write_bytes
 from invad.inference.checksum import model_checksum
-from invad.inference.folding import fold
+from invad.inference.folding import fold, lower_precision
 from invad.inference.graph import ImageGraph
 from invad.inference.manifest import Manifest
 from invad.inference.opening import open_model
@@ -122,9 +122,7 @@ def _build(model: InvAD, manifest: Manifest, to: Target, normal: Sequence[NDArra
     """The file's bytes; for OpenVINO those of the .bin, then of the .xml."""
     size, precision = manifest.size, manifest.precision
     folded = fold(model, size)
-    if precision in ("fp16", "bf16") and to != "openvino":  # OpenVINO lowers the precision when it loads
-        for part in (folded.encoder, folded.neck, folded.decoder):
-            part.half() if precision == "fp16" else part.bfloat16()
+    lower_precision(folded, precision)
     graph = ImageGraph(folded, size)
     if to == "pt2":
         from invad.inference.pt2_file import pt2_bytes

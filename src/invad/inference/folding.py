@@ -76,6 +76,14 @@ def fold(model: InvAD, size: Size) -> Folded:
     return folded.to(dtype=constant.dtype, device=constant.device).eval().requires_grad_(False)
 
 
+def lower_precision(folded: Folded, precision: str) -> None:
+    """Convert encoder, neck and decoder, in place, to fp16 or bf16; the map, and other precisions, stay as they are."""
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
+    if dtype is not None:
+        for part in (folded.encoder, folded.neck, folded.decoder):
+            part.to(dtype)
+
+
 def fold_batch_norms(encoder: nn.Module) -> nn.Module:
     """Return the encoder with each batch norm folded into the convolution before it, where its graph can be read.
 
@@ -102,7 +110,7 @@ class _FoldedNeck(nn.Module):
         super().__init__()
         merge_weight, merge_bias = _with_norm(neck.merge.conv, neck.merge.norm)
         counts: list[int] = [down.conv.out_channels for down in neck.downsamples]  # type: ignore[union-attr, misc]
-        merged = torch.split(merge_weight[:, :, 0, 0], counts, dim=1)  # type: ignore[no-untyped-call]
+        merged = torch.split(merge_weight[:, :, 0, 0], counts, dim=1)
         bias = merge_bias.clone()
         self.merges = nn.ModuleList()
         for down, part in zip(neck.downsamples, merged, strict=True):  # part: (S, C_i)

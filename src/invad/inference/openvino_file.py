@@ -13,9 +13,6 @@ from invad.inference.onnx_file import missing_extra
 from invad.inference.scorer import Scores
 from invad.records import Size
 
-HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "bf16"}
-"""What OpenVINO may compute in. Left to itself it takes bf16 wherever the processor has it, whatever the file holds."""
-
 
 def to_openvino(model: Any) -> Any:
     """Return an `onnx.ModelProto` as an `openvino.Model`.
@@ -37,7 +34,7 @@ def openvino_bytes(model: Any, manifest: Manifest) -> tuple[bytes, bytes]:
     model.set_rt_info(manifest.to_json(), [KEY])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
-        openvino.save_model(model, path, compress_to_fp16=manifest.precision == "fp16")
+        openvino.save_model(model, path, compress_to_fp16=False)
         weights = path.with_suffix(".bin").read_bytes()
         return seal(path.read_bytes(), weights), weights
 
@@ -82,8 +79,10 @@ class OpenVinoScorer:
             raise ModelFileError(f"{origin} cannot be opened by OpenVINO: {str(error)[:300]}") from error
         self.manifest = Manifest.from_json(_manifest_text(model), origin)
         self.size: Size = self.manifest.size
+        # Left to itself OpenVINO computes in bf16 wherever the processor has it, the map too. With this hint it does
+        # what the file says: a bf16 file has bf16 convolutions, and a map in float32.
         options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": HINTS[self.manifest.precision],
+            "INFERENCE_PRECISION_HINT": "f32" if name == "CPU" or self.manifest.precision != "fp16" else "f16",
             "PERFORMANCE_HINT": "LATENCY",
         }
         if threads is not None and name == "CPU":
