@@ -1,5 +1,8 @@
 """Export a run as one file that scores as the run does, and check that it does."""
 
+import dataclasses
+import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,7 +86,7 @@ def export(
         SettingsError: the options contradict each other.
         DataError: the normal images cannot be read, or int8 has none.
         MissingExtraError: the extra `export` is not installed.
-        ModelFileError: the model cannot be exported, or the file does not score as the run does; none is left.
+        ModelFileError: the model cannot be exported, or the file does not score as the run does; none is written.
     """
     run, out = run if isinstance(run, Run) else Run.open(Path(run)), Path(out)
     _require(out, to, precision, overwrite)
@@ -97,14 +100,18 @@ def export(
     files = _build(model, manifest, to, sized)
     if not images:
         images, origin = _synthetic_images(settings), "synthetic images, since no photos were at hand"
-    for path, data in zip((out.with_suffix(".bin"), out)[-len(files) :], files, strict=True):
-        write_bytes(path, data)
-    try:
-        return _check(run, settings, reference, out, images, origin, precision, max_drop)
-    except ModelFileError:
-        for path in (out, out.with_suffix(".bin")) if to == "openvino" else (out,):
-            path.unlink(missing_ok=True)
-        raise
+    with tempfile.TemporaryDirectory() as folder:  # checked before it takes the place of a file that is there
+        trial = Path(folder) / out.name
+        _write(trial, files)
+        found = _check(settings, reference, trial, images, origin, precision, max_drop)
+    _write(out, files)
+    return replace(found, path=out)
+
+
+def _write(path: Path, files: tuple[bytes, ...]) -> None:
+    """Write a model's file; of two, the weights first, so that the file itself is never there without them."""
+    for target, data in zip((path.with_suffix(".bin"), path)[-len(files) :], files, strict=True):
+        write_bytes(target, data)
 
 
 def _require(out: Path, to: Target, precision: Precision, overwrite: bool) -> None:
@@ -142,7 +149,6 @@ def _build(model: InvAD, manifest: Manifest, to: Target, normal: Sequence[NDArra
 
 
 def _check(
-    run: Run,
     settings: TrainSettings,
     reference: Scorer,
     out: Path,
@@ -160,7 +166,7 @@ def _check(
         if not differences.map <= BOUND:
             raise ModelFileError(
                 f"the exported model's maps differ from the run's by {differences.map:.2g} of their range (bound: "
-                f"{BOUND:g}), on {origin}; no file is left. This is a fault of invad or the runtime: please report it"
+                f"{BOUND:g}), on {origin}; no file is written. A fault of invad or the runtime: please report it"
             )
         return found
     labelled, labels = _labelled_images(settings)
@@ -168,16 +174,13 @@ def _check(
     if not loss.drop <= max_drop:
         raise ModelFileError(
             f"{precision} costs {loss.drop:.2f} points of {loss.measure} ({loss.before:.2f} to {loss.after:.2f}), more "
-            f"than {max_drop:g}; no file is left. Choose a higher --precision, or allow it: --max-drop POINTS"
+            f"than {max_drop:g}; no file is written. Choose a higher --precision, or allow it: --max-drop POINTS"
         )
     return replace(found, loss=loss)
 
 
 def _manifest(run: Run, settings: TrainSettings, model: InvAD, precision: Precision) -> Manifest:
     """What rides inside."""
-    import dataclasses
-    import json
-
     calibration = run.path / "calibration.json"
     lines = run.records_file.read_text(encoding="utf-8").splitlines() if run.records_file.is_file() else []
     return Manifest(
@@ -203,8 +206,6 @@ def _normal_images(run: Run, settings: TrainSettings, normal: Sequence[Path]) ->
         return [read_image(path) for path in _spread(paths, MEASURED)], f"{len(paths)} images of --normal"
     if not run.records_file.is_file():
         return [], ""
-    import json
-
     lines = run.records_file.read_text(encoding="utf-8").splitlines()
     paths = [path for path in (Path(json.loads(line)["image"]) for line in lines) if path.is_file()]
     return _readable(_spread(paths, MEASURED)), f"the run's training images ({len(paths)} of {len(lines)} are there)"
