@@ -27,6 +27,7 @@ from invad.devices import choose_device, to_device
 from invad.inference.calibration import Calibration
 from invad.inference.predicting import Output, Predicting
 from invad.inference.predictor import Predictor
+from invad.inference.scorer import folded_scorer
 from invad.inference.sharding import Shard
 from invad.inference.thresholds import from_normal
 from invad.model import InvAD, build_model
@@ -106,7 +107,7 @@ def command(predictor: Predictor, folder: Path, scale: tuple[float, float] | Non
 
 def calibrated(model: InvAD, pixels: list[NDArray[np.uint8]]) -> Predictor:
     """A predictor that decides, by thresholds between the scores of some images."""
-    scores = sorted(prediction.score for prediction in Predictor(model, SIZE).stream(pixels))
+    scores = sorted(prediction.score for prediction in Predictor(folded_scorer(model, SIZE)).stream(pixels))
     calibration = Calibration(
         method="false-alarms",
         wanted=0.5,
@@ -115,7 +116,7 @@ def calibrated(model: InvAD, pixels: list[NDArray[np.uint8]]) -> Predictor:
         images="of chance",
         model="",
     )
-    return Predictor(model, SIZE, calibration=calibration)
+    return Predictor(folded_scorer(model, SIZE), calibration=calibration)
 
 
 def picture(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:

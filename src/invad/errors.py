@@ -7,6 +7,7 @@
     ├── WeightsError       encoder weights that cannot be had, or do not fit
     ├── RunError           a run folder that is missing, taken, or incomplete
     │   └── CheckpointError  a checkpoint that is damaged or of another model
+    ├── ModelFileError     an exported model that cannot be made, read or trusted
     ├── MetricError        arrays that no metric can be computed from
     └── MissingExtraError  an optional package that is not installed
 
@@ -41,6 +42,10 @@ class RunError(InvadError):
 
 class CheckpointError(RunError):
     """A checkpoint is damaged or belongs to another model."""
+
+
+class ModelFileError(InvadError):
+    """An exported model cannot be made, read or trusted."""
 
 
 class MetricError(InvadError):

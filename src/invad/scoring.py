@@ -72,14 +72,19 @@ def gaussian_blur(maps: Tensor, sigma: float = SIGMA) -> Tensor:
         >>> gaussian_blur(torch.ones(1, 8, 8)).allclose(torch.ones(1, 8, 8))
         True
     """
-    rows = torch.as_tensor(_blur_matrix(maps.shape[-2], sigma), dtype=maps.dtype, device=maps.device)  # (H, H)
-    columns = torch.as_tensor(_blur_matrix(maps.shape[-1], sigma), dtype=maps.dtype, device=maps.device)  # (W, W)
+    rows = torch.as_tensor(blur_matrix(maps.shape[-2], sigma), dtype=maps.dtype, device=maps.device)  # (H, H)
+    columns = torch.as_tensor(blur_matrix(maps.shape[-1], sigma), dtype=maps.dtype, device=maps.device)  # (W, W)
     return rows @ maps @ columns.T
 
 
 @lru_cache(maxsize=16)
-def _blur_matrix(length: int, sigma: float) -> NDArray[np.float64]:
-    """The (length, length) matrix that blurs a line of pixels with reflected edges."""
+def blur_matrix(length: int, sigma: float) -> NDArray[np.float64]:
+    """Return the (length, length) matrix that blurs a line of pixels with reflected edges; sigma in pixels.
+
+    Example:
+        >>> bool(np.allclose(blur_matrix(8, 4.0).sum(axis=1), 1.0))
+        True
+    """
     radius = int(TRUNCATE * sigma + 0.5)
     offsets = np.arange(-radius, radius + 1)
     kernel = np.exp(-0.5 * (offsets / sigma) ** 2)

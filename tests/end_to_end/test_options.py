@@ -6,10 +6,11 @@ import pytest
 
 from invad.cli.main import VERBS, parse
 
-SETTINGS = """accumulate batch-size blocks cache cache-dir cache-memory checkpoint-every choose-by classes data device encoder epochs
-eval-every feature-disk feature-memory gradient-clip held-back image-size keep latent-channels learning-rate levels
-loss-weight model no-resize-levels no-skip-unreadable no-validation patience precision resize-levels seed
-skip-unreadable split style-channels track validation views weights"""
+SETTINGS = """accumulate batch-size blocks cache cache-dir cache-memory checkpoint-every choose-by classes data device
+encoder epochs eval-every feature-disk feature-memory gradient-clip held-back image-size keep latent-
+channels learning-rate levels loss-weight model no-resize-levels no-skip-unreadable no-validation
+patience precision resize-levels seed skip-unreadable split style-channels track validation views
+weights"""
 OPTIONS = {
     "train": f"config dry-run help no-dry-run no-quiet out quiet resume {SETTINGS}",
     "reproduce": "help no-quiet out quiet",
@@ -19,6 +20,8 @@ views""",
 regions""",
     "predict": """batch-size class device format help maps no-maps no-overlays no-overwrite no-quiet no-resume no-strict
 out overlays overwrite quiet resume scale strict threshold""",
+    "export": "help max-drop no-overwrite normal out overwrite precision to",
+    "bench": "batches device help images price-per-hour seconds threads watts",
     "report": "bootstrap data device help split views",
     "data check": "classes help split views",
     "data list": "help",

@@ -19,15 +19,15 @@ LONG_WAIT = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predict:
-    """Score images with a run: a line for each, with decision and regions, and a picture, on one colour scale.
+    """Score images with a model: a line for each, with decision and regions, and a picture, on one colour scale.
 
     The images may be millions: they are read one after another, a line is written as soon as it is known, and after a
     stop or a kill `--resume` goes on behind the last one. Under `torchrun` the processes share the work; its results
     are merged into one file in the order of the images.
     """
 
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run folder made by `invad train`."""
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """A run folder made by `invad train`, or a file made by `invad export`."""
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """Images, folders that are searched for them, patterns such as 'a/**/*.png', manifests (.csv or .jsonl, with
     `image` and perhaps `class`), or - for standard input, a path a line."""
@@ -41,7 +41,7 @@ class Predict:
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """The class of all images that a manifest gives none: its own thresholds decide. None: the overall ones."""
     scale: tuple[float, float] | None = None
-    """The map values shown as untouched and as full colour. None: the run's own scale, from its normal images."""
+    """The map values shown as untouched and as full colour. None: the model's own scale, from its normal images."""
     overlays: bool = True
     """Write a picture for each image with its map laid over it."""
     maps: bool = False
@@ -63,9 +63,9 @@ class Predict:
         """Score every image, in order."""
         shard = current_shard()
         predictor = load(
-            self.run_path, threshold=self.threshold, class_name=self.class_name, device=shard.device(self.device)
+            self.model, threshold=self.threshold, class_name=self.class_name, device=shard.device(self.device)
         )
-        scale = self.scale or Run.open(self.run_path).scale()
+        scale = self.scale or predictor.scale or Run.open(self.model).scale()
         job = Predicting(
             predictor,
             self.images,

@@ -21,6 +21,7 @@ from invad.inference.calibration import FILE, UNKNOWN, Calibration, Method
 from invad.inference.checksum import model_checksum
 from invad.inference.inputs import class_of, list_inputs
 from invad.inference.predictor import Predictor
+from invad.inference.scorer import folded_scorer
 from invad.inference.thresholds import (
     Threshold,
     check_share,
@@ -185,7 +186,7 @@ def _calibrate(
     settings = run.settings()
     model = load_model(run)
     checksum = model_checksum(model)
-    predictor = Predictor(model.to(choose_device(device)), settings.size)
+    predictor = Predictor(folded_scorer(model, settings.size, choose_device(device)))  # as `load` opens the run
     scores, unreadable = _scores(predictor, samples, skip_unreadable=settings.skip_unreadable, quiet=quiet)
     normal = {name: values for (name, anomalous), values in scores.items() if not anomalous}
     defective = {name: values for (name, anomalous), values in scores.items() if anomalous}

@@ -1,40 +1,37 @@
 """Score any image with a trained model."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from invad.data.images import read_image, resize_image
 from invad.data.loading import threads
-from invad.devices import choose_device, to_device
-from invad.errors import ImageError, RunError
+from invad.errors import ImageError
 from invad.inference.ahead import map_ahead
 from invad.inference.calibration import Calibration, read_calibration
-from invad.inference.checksum import model_checksum
 from invad.inference.decisions import Decider, Prediction
-from invad.model import InvAD
+from invad.inference.opening import OpenModel, open_model
+from invad.inference.scorer import Scorer
 from invad.records import Size
-from invad.runs import Run, load_model
-from invad.scoring import anomaly_map, image_score
 
 ImageLike = Path | str | NDArray[np.uint8] | Image.Image
 
 
 class Predictor:
-    """A trained model, ready for images of any size.
+    """A model, ready for images of any size.
 
     Args:
-        model: in eval mode, on its device.
-        size: height and width of its input.
+        scorer: the model, whatever runs it (see `open_model`).
         threshold: the score and map value from which on an image and a pixel count as anomalous; None: the
             calibration's, and without one no decisions.
         calibration: of this model; None: there is none.
         class_name: the class of the images, whose own thresholds are taken; None: not known.
+        scale: the map values that pictures show as untouched and as full colour; None: not known.
         checksum: what tells the model from others (see `model_checksum`); empty: not known.
 
     Raises:
@@ -43,21 +40,21 @@ class Predictor:
 
     def __init__(
         self,
-        model: InvAD,
-        size: Size,
+        scorer: Scorer,
         *,
         threshold: float | None = None,
         calibration: Calibration | None = None,
         class_name: str | None = None,
+        scale: tuple[float, float] | None = None,
         checksum: str = "",
     ) -> None:
-        self.model = model
-        self.size = size
+        self.scorer = scorer
+        self.size = scorer.size
+        self.scale = scale
         self.threshold = threshold
         self.calibration = calibration
         self.checksum = checksum
         self._decide = Decider(threshold, calibration, class_name)
-        self._device = next(model.trained_parameters()).device
 
     def __call__(self, image: ImageLike) -> Prediction:
         """Return the prediction for one image: a path, an RGB or grey uint8 array (H, W, 3) or (H, W), or a PIL image.
@@ -66,7 +63,7 @@ class Predictor:
             ImageError: the image cannot be read, or the array is not an image.
         """
         array = to_array(image)
-        maps, scores = self._score(np.stack([resize_image(array, self.size)]))
+        maps, scores = self.scorer(np.stack([resize_image(array, self.size)]))
         return self._decide(maps[0], float(scores[0]), array.shape[:2], None)
 
     def stream(self, images: Iterable[ImageLike], *, batch_size: int = 8) -> Iterator[Prediction]:
@@ -115,7 +112,7 @@ class Predictor:
     def _predict(self, batch: "list[_Read]") -> Iterator[Prediction | ImageError]:
         """The outcome of each image that was read, or not."""
         images = [read.image for read in batch if read.image is not None]
-        maps, scores = self._score(np.stack(images)) if images else (np.empty(0), np.empty(0))
+        maps, scores = self.scorer(np.stack(images)) if images else (np.empty(0), np.empty(0))
         found = zip(maps, scores.tolist(), strict=True)
         for read in batch:
             if read.error is not None:
@@ -126,14 +123,6 @@ class Predictor:
                     yield self._decide(values, score, read.size, read.class_name)
                 except ImageError as error:
                     yield error
-
-    def _score(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Maps (B, H, W) and scores (B,) of images (B, H, W, 3) of the model's size."""
-        with torch.inference_mode():
-            features, predictions = self.model(to_device(images, self._device))
-            maps = anomaly_map(features, predictions, self.size)  # (B, H, W)
-            scores = image_score(maps)
-        return maps.cpu().numpy(), scores.cpu().numpy()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,39 +137,45 @@ class _Read:
 
 
 def load(
-    run: Path | str, *, threshold: float | None = None, class_name: str | None = None, device: str = "auto"
+    path: Path | str, *, threshold: float | None = None, class_name: str | None = None, device: str = "auto"
 ) -> Predictor:
-    """Return the predictor of a run, which decides by the run's calibration if it has one.
+    """Return the predictor of a run, or of a model that `invad export` made: .onnx, OpenVINO's .xml, .pt2.
+
+    It decides by the calibration of the run, which rides in an exported file, if there is one.
 
     Args:
-        run: its folder.
+        path: of the run's folder or the file.
         threshold: decides instead of the calibration.
         class_name: the class of the images, whose own thresholds are taken; None: the overall ones.
         device: as in `TrainSettings`.
 
     Raises:
-        RunError: there is no such run, its checkpoints are damaged, or the calibration is not of this model.
-        SettingsError: the calibration does not know the class.
+        RunError: there is no such run or file, its checkpoints are damaged, or the calibration is not of this model.
+        ModelFileError: the file is damaged, changed, of a newer format, or not made by `invad export`.
+        MissingExtraError: what runs the file is not installed.
+        SettingsError: the calibration does not know the class, or there is no such device.
 
     Example:
         >>> predictor = load("runs/bottles", threshold=0.4)  # doctest: +SKIP
         >>> predictor("photo.jpg").anomalous  # doctest: +SKIP
         False
     """
-    path = Path(run)
-    if not path.is_dir():
-        raise RunError(f"there is no run folder {path}; expected one made by `invad train`")
-    opened = Run.open(path)
-    model = load_model(opened)
-    checksum = model_checksum(model)
+    opened = open_model(path, device=device)
     return Predictor(
-        model.to(choose_device(device)),
-        opened.settings().size,
+        opened.scorer,
         threshold=threshold,
-        calibration=read_calibration(opened.path, checksum),
+        calibration=_calibration(Path(path), opened),
         class_name=class_name,
-        checksum=checksum,
+        scale=opened.scale,
+        checksum=opened.model,
     )
+
+
+def _calibration(path: Path, opened: OpenModel) -> Calibration | None:
+    """The calibration in a run folder, or in an exported file."""
+    if path.is_dir():
+        return read_calibration(path, opened.model)
+    return None if opened.decision is None else Calibration.from_json(json.dumps(opened.decision), str(path))
 
 
 def to_array(image: ImageLike) -> NDArray[np.uint8]:

@@ -28,6 +28,7 @@ from invad.checkpoint import (
 from invad.devices import fastest_precision
 from invad.errors import ImageError, RunError, SettingsError
 from invad.evaluation import evaluate_model
+from invad.inference.calibrating import calibrate_run
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
 from invad.runs import Run, load_untrained
@@ -393,6 +394,8 @@ def _finish(job: Job, position: Position) -> None:
         run.log(event="notice", text=f"stopped after {position.epoch} of {s.epochs} epochs: {s.patience} without gain")
     run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps)
     write_curve(run)
+    if job.images.held_back is not None:
+        calibrate_run(run, quiet=True)
     run.write_scale(*colour_scale(job.model, job.images.learnt))  # last: a run with a scale is complete
 
 

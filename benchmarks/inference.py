@@ -1,0 +1,169 @@
+"""Time one image at a time from decoded pixels to blurred map and score, in every form of the model.
+
+    python benchmarks/inference.py                        # times: both published models, random weights
+    python benchmarks/inference.py --run runs/bottle      # accuracy: every format and precision on a run's test images
+
+The eager original is the literal formulation in `literal.py`. All others hold the same weights. In each round every
+form is timed once, so that what else the machine does falls on all alike; the figure is the median of the rounds, and
+the ratio is that of the medians. A photo has 900 x 900 pixels; resizing it (by Pillow) is part of every time.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+import invad
+from invad.data import ImageSource, open_datasets
+from invad.data.images import resize_image
+from invad.devices import to_device
+from invad.inference.folding import fold, lower_precision
+from invad.inference.graph import ImageGraph
+from invad.inference.manifest import Manifest
+from invad.inference.onnx_file import OnnxScorer, onnx_bytes, to_onnx
+from invad.inference.openvino_file import OpenVinoScorer, openvino_bytes, to_openvino
+from invad.inference.quantising import quantise
+from invad.inference.scorer import Scorer, folded_scorer, plain_scorer
+from invad.metrics import auroc_image, auroc_pixel
+from invad.model import InvAD, build_model
+from invad.runs import environment, load_model
+from literal import LiteralInvAD, literal_map
+
+SIZE = (256, 256)
+PHOTO = 900
+MODELS = {"InvAD-lite": ("resnet34", (4, 4, 4)), "InvAD": ("wide_resnet50_2", (2, 2, 2))}
+FORMS = ("torch", "torch folded", "onnxruntime", "openvino fp32", "openvino bf16", "openvino int8")
+
+
+def main() -> None:
+    options = parse()
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    print(f"commit {commit.stdout.strip() or 'unknown'}; {os.cpu_count()} cores, {platform.machine()}")
+    print(json.dumps(environment()))
+    if options.run:
+        accuracy(options.run, options.forms)
+        return
+    for name in options.models:
+        times(name, options.rounds, options.forms, options.cache)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--run", type=Path, help="measure accuracy on the test images of this run instead")
+    parser.add_argument("--cache", type=Path, help="keep exported files here, and time those that are there")
+    return parser.parse_args()
+
+
+def photos(count: int) -> list[NDArray[np.uint8]]:
+    """Photos made on the spot, (900, 900, 3)."""
+    rng = np.random.default_rng(0)
+    coarse = [Image.fromarray(rng.integers(0, 256, (60, 60, 3), dtype=np.uint8)) for _ in range(count)]
+    return [np.asarray(image.resize((PHOTO, PHOTO), Image.Resampling.BICUBIC)) for image in coarse]
+
+
+def literal_scorer(model: InvAD) -> Callable[[NDArray[np.uint8]], object]:
+    literal = LiteralInvAD(model).eval()
+
+    def score(images: NDArray[np.uint8]) -> object:
+        with torch.no_grad():
+            maps = literal_map(*literal(to_device(images, torch.device("cpu"))), SIZE)
+        return maps, maps.max(axis=(1, 2))
+
+    return score
+
+
+def scorers(
+    model: InvAD, size: tuple[int, int], normal: list[NDArray[np.uint8]], forms: list[str], cache: Path
+) -> dict[str, Scorer]:
+    """Every form of a model that was asked for; exported files are kept in the folder."""
+    found: dict[str, Scorer] = {}
+    if "torch" in forms:
+        found["torch"] = plain_scorer(model, size)
+    if "torch folded" in forms:
+        found["torch folded"] = folded_scorer(model, size)
+    cache.mkdir(parents=True, exist_ok=True)
+
+    def exported(precision: str) -> object:
+        folded = fold(model, size)
+        lower_precision(folded, precision)
+        return to_onnx(ImageGraph(folded, size))
+
+    for form in forms:
+        runtime, _, precision = form.partition(" ")
+        manifest = Manifest(size=size, precision=precision or "fp32", scale=(0.0, 1.0), model="")
+        stem = cache / form.replace(" ", "-")
+        if runtime == "onnxruntime":
+            if not stem.with_suffix(".onnx").exists():
+                stem.with_suffix(".onnx").write_bytes(onnx_bytes(exported("fp32"), manifest))
+            found[form] = OnnxScorer(stem.with_suffix(".onnx").read_bytes(), form)
+        if runtime == "openvino":
+            if not stem.with_suffix(".xml").exists():
+                graph = to_openvino(exported(precision))
+                xml, weights = openvino_bytes(quantise(graph, normal) if precision == "int8" else graph, manifest)
+                stem.with_suffix(".bin").write_bytes(weights)
+                stem.with_suffix(".xml").write_bytes(xml)
+            weights = stem.with_suffix(".bin").read_bytes()
+            found[form] = OpenVinoScorer(stem.with_suffix(".xml").read_bytes(), weights, form)
+    return found
+
+
+def times(name: str, rounds: int, forms: list[str], cache: Path | None) -> None:
+    """The table of one model."""
+    encoder, blocks = MODELS[name]
+    torch.manual_seed(0)
+    model = build_model(encoder, weights="random", blocks=blocks, image_size=SIZE)
+    images = photos(4)
+    with tempfile.TemporaryDirectory() as folder:
+        normal = [resize_image(image, SIZE) for image in images]
+        found = {"eager original": literal_scorer(model)}
+        found |= scorers(model, SIZE, normal, forms, (cache or Path(folder)) / name)
+        taken: dict[str, list[float]] = {form: [] for form in found}
+        for turn in range(rounds + 2):
+            for form, scorer in found.items():
+                image = images[turn % len(images)]
+                started = time.perf_counter()
+                scorer(resize_image(image, SIZE)[None])
+                taken[form].append(time.perf_counter() - started)
+    print(f"\n## {name} ({encoder}), {rounds} rounds\n\n| form | ms | times the original |\n|---|---:|---:|")
+    medians = {form: statistics.median(values[2:]) for form, values in taken.items()}
+    for form, median in medians.items():
+        print(f"| {form} | {1e3 * median:.1f} | {medians['eager original'] / median:.2f} |", flush=True)
+
+
+def accuracy(folder: Path, forms: list[str]) -> None:
+    """Image and pixel AUROC of a run's test images in every form."""
+    run = invad.Run.open(folder)
+    settings, model = run.settings(), load_model(run)
+    data = open_datasets(settings.data, settings.classes)
+    test = ImageSource(data.split("test"), settings.size, cache="none")
+    train = ImageSource(data.split("train"), settings.size, cache="none")
+    normal = [train.image(i) for i in range(0, len(train), max(1, len(train) // 150))]
+    masks = np.stack([test.mask(i) for i in range(len(test))])
+    labels = [record.anomalous for record in test.records]
+    print(f"\n## {folder.name}: {len(test)} test images\n\n| form | image AUROC | pixel AUROC |\n|---|---:|---:|")
+    with tempfile.TemporaryDirectory() as files:
+        for form, scorer in scorers(model, settings.size, normal, forms, Path(files)).items():
+            pairs = [scorer(test.image(i)[None]) for i in range(len(test))]
+            maps, scores = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+            print(
+                f"| {form} | {100 * auroc_image(scores, labels):.2f} | {100 * auroc_pixel(maps, masks):.2f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

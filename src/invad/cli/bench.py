@@ -1,0 +1,81 @@
+"""`invad bench`."""
+
+import os
+import platform
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from invad.errors import SettingsError
+
+PHOTOS = 8
+"""Photos that are drawn where none are given, and their side in pixels."""
+SIDE = 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """Time a model on this machine: latency, throughput, and what a million images cost."""
+
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """A run folder made by `invad train`, or a file made by `invad export`."""
+    images: tuple[Path, ...] = ()
+    """Photos, or folders of them, to time it on. None given: drawn ones of 1024 x 1024 pixels, as JPEG."""
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16)
+    """The batch sizes that the best throughput is looked for in."""
+    seconds: float = 5.0
+    """How long each of the measurements goes on."""
+    price_per_hour: float | None = None
+    """What an hour of this machine costs, in any currency, for the price of a million images."""
+    watts: float | None = None
+    """What this machine draws under load, for the energy of a million images."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
+    threads: int | None = None
+    """Threads to compute with. None: as many as the runtime chooses."""
+
+    def run(self) -> None:
+        """Time, and print."""
+        from invad.inference.bench import bench
+        from invad.inference.opening import open_model
+
+        for name, value in {"--seconds": self.seconds, **{"--batches": min(self.batches, default=0)}}.items():
+            if value <= 0:
+                raise SettingsError(f"{name} must be above 0, not {value}")
+        opened = open_model(self.model, device=self.device, threads=self.threads)
+        with tempfile.TemporaryDirectory() as folder:
+            paths = self._photos(Path(folder))
+            found = bench(opened.scorer, paths, seconds=self.seconds, batches=self.batches)
+        print(
+            f"{self.model} on {platform.processor() or platform.machine()}, {os.cpu_count()} cores; {len(paths)} photos"
+        )
+        print("                     latency ms        throughput")
+        print("                  p50    p90    p99   images/s  batch")
+        for what, timing in (("from pixels", found.pixels), ("with decoding", found.files)):
+            shown = "".join(f"{value:7.1f}" for value in timing.latency.values())
+            print(f"{what:<14}{shown}{timing.throughput:11.1f}{timing.batch:7d}")
+        hours = found.files.hours()
+        print(f"a million images, decoded: {hours:.2f} hours at full throughput")
+        if self.price_per_hour is not None:
+            print(f"  price: {hours * self.price_per_hour:.2f} at {self.price_per_hour:g} an hour")
+        if self.watts is not None:
+            print(f"  energy: {hours * self.watts / 1000:.2f} kWh at {self.watts:g} W")
+
+    def _photos(self, folder: Path) -> list[Path]:
+        """The photos given, or drawn ones in a folder."""
+        from invad.inference.inputs import list_inputs
+
+        if self.images:
+            return [item.path for item in list_inputs([str(path) for path in self.images])]
+        import numpy as np
+        from PIL import Image
+
+        rng = np.random.default_rng(0)
+        paths = [folder / f"{i}.jpg" for i in range(PHOTOS)]
+        for path in paths:
+            coarse = Image.fromarray(rng.integers(0, 256, (48, 48, 3), dtype=np.uint8))
+            coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path, quality=92)
+        return paths

@@ -1,0 +1,51 @@
+"""`invad export`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Export:
+    """Write a run as one model file, from the photo's pixels to map and score, and check that it scores the same."""
+
+    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """A run folder made by `invad train`."""
+    to: Literal["onnx", "openvino", "pt2"]
+    """What will run it: ONNX Runtime, OpenVINO, or PyTorch (an exported program)."""
+    out: Path
+    """The file: .onnx, .xml (a .bin is put beside it) or .pt2."""
+    precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
+    """The arithmetic of encoder, neck and decoder; the map stays fp32. onnx has fp32, fp16 and int8, pt2 fp32,
+    fp16 and bf16."""
+    normal: tuple[Path, ...] = ()
+    """Folders or files of normal images, for int8 and for the check. None given: the run's training images."""
+    max_drop: float = 0.5
+    """What a precision below fp32 may cost: points of image AUROC on the run's test images, or of agreement with the
+    run where it has none."""
+    overwrite: bool = False
+    """Replace a file that is there."""
+
+    def run(self) -> None:
+        """Export, check, and say what the check found."""
+        from invad.inference.exporting import export
+
+        found = export(
+            self.run_path,
+            self.out,
+            to=self.to,
+            precision=self.precision,
+            normal=self.normal,
+            max_drop=self.max_drop,
+            overwrite=self.overwrite,
+        )
+        size = sum(p.stat().st_size for p in {found.path, found.path.with_suffix(".bin")} if p.is_file()) / 2**20
+        print(f"{found.path}: {self.precision}, {size:.1f} MiB")
+        print(f"checked on {found.images}: largest difference from the run's")
+        print(f"  map    {found.differences.map:.2g} of its range")
+        print(f"  score  {found.differences.score:.2g}")
+        if found.loss is not None:
+            loss = found.loss
+            print(f"  {loss.measure}: {loss.before:.2f} before, {loss.after:.2f} after")

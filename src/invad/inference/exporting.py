@@ -1,0 +1,259 @@
+"""Export a run as one file that scores as the run does, and check that it does."""
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invad.data import DataSet, open_datasets
+from invad.data.images import SUFFIXES, read_image, resize_image
+from invad.errors import DataError, ImageError, ModelFileError, SettingsError
+from invad.files import write_bytes
+from invad.inference.checksum import model_checksum
+from invad.inference.folding import fold, lower_precision
+from invad.inference.graph import ImageGraph
+from invad.inference.manifest import Manifest
+from invad.inference.opening import open_model
+from invad.inference.scorer import Scorer, plain_scorer
+from invad.inference.selfcheck import BOUND, Differences, Loss, compare, measure_loss
+from invad.model import InvAD
+from invad.runs import Run, environment, load_model
+from invad.settings import TrainSettings
+
+Target = Literal["onnx", "openvino", "pt2"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+SUFFIX: dict[Target, str] = {"onnx": ".onnx", "openvino": ".xml", "pt2": ".pt2"}
+POSSIBLE: dict[Target, tuple[Precision, ...]] = {
+    "onnx": ("fp32", "fp16", "int8"),
+    "openvino": ("fp32", "fp16", "bf16", "int8"),
+    "pt2": ("fp32", "fp16", "bf16"),
+}
+"""ONNX Runtime has no bf16 convolution on CPUs; PyTorch's exported programs no stable int8."""
+COMPARED = 8
+"""Images whose maps are compared."""
+MEASURED = 200
+"""Images, at most, on which the loss of a lower precision is measured."""
+MAX_DROP = 0.5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Export:
+    """What an export found out about itself."""
+
+    path: Path
+    images: str
+    """Which images it was checked on."""
+    differences: Differences
+    """From the run's own maps and scores."""
+    loss: Loss | None
+    """What a lower precision costs; None for fp32."""
+
+
+def export(
+    run: Run | Path | str,
+    out: Path | str,
+    *,
+    to: Target,
+    precision: Precision = "fp32",
+    normal: Sequence[Path | str] = (),
+    max_drop: float = MAX_DROP,
+    overwrite: bool = False,
+) -> Export:
+    """Write a run as one model file, whose graph takes uint8 images of any size and gives blurred maps and scores.
+
+    Args:
+        run: a run that is complete, or its folder.
+        out: the file, which ends in .onnx, .xml (with a .bin beside it) or .pt2.
+        to: what will run it.
+        precision: of encoder, neck and decoder; the map is always float32.
+        normal: folders or files of normal images, for int8 and for the check; none given: the training images.
+        max_drop: the loss that a precision below fp32 may cost, in points of image AUROC on the run's test images, or
+            of agreement with the run where it has none.
+        overwrite: replace a file that is there.
+
+    Returns:
+        How far the file's maps and scores are from the run's.
+
+    Raises:
+        RunError: there is no such run, it is not complete, or the file cannot be written.
+        SettingsError: the options contradict each other.
+        DataError: the normal images cannot be read, or int8 has none.
+        MissingExtraError: the extra `export` is not installed.
+        ModelFileError: the model cannot be exported, or the file does not score as the run does; none is written.
+    """
+    run, out = run if isinstance(run, Run) else Run.open(Path(run)), Path(out)
+    _require(out, to, precision, overwrite)
+    settings, model = run.settings(), load_model(run)
+    reference = plain_scorer(model, settings.size)
+    images, origin = _normal_images(run, settings, [Path(path) for path in normal])
+    if precision == "int8" and not images:
+        raise DataError("int8 needs normal images to learn the ranges of the activations from: --normal FOLDER")
+    manifest = _manifest(run, settings, model, precision)
+    sized = [resize_image(image, settings.size) for image in images]
+    files = _build(model, manifest, to, sized)
+    if not images:
+        images, origin = _synthetic_images(settings), "synthetic images, since no photos were at hand"
+    with tempfile.TemporaryDirectory() as folder:  # checked before it takes the place of a file that is there
+        trial = Path(folder) / out.name
+        _write(trial, files)
+        found = _check(settings, reference, trial, images, origin, precision, max_drop)
+    _write(out, files)
+    return replace(found, path=out)
+
+
+def _write(path: Path, files: tuple[bytes, ...]) -> None:
+    """Write a model's file; of two, the weights first, so that the file itself is never there without them."""
+    for target, data in zip((path.with_suffix(".bin"), path)[-len(files) :], files, strict=True):
+        write_bytes(target, data)
+
+
+def _require(out: Path, to: Target, precision: Precision, overwrite: bool) -> None:
+    """Refuse what cannot be meant before anything is computed."""
+    if precision not in POSSIBLE[to]:
+        raise SettingsError(f"{to} can be {', '.join(POSSIBLE[to])}, not {precision}")
+    if out.suffix != SUFFIX[to]:
+        raise SettingsError(f"the file of {to} ends in {SUFFIX[to]}, not {out.name!r}")
+    for path in (out, out.with_suffix(".bin")) if to == "openvino" else (out,):
+        if path.exists() and not overwrite:
+            raise SettingsError(f"{path} exists; choose another --out, or pass --overwrite")
+
+
+def _build(model: InvAD, manifest: Manifest, to: Target, normal: Sequence[NDArray[np.uint8]]) -> tuple[bytes, ...]:
+    """The file's bytes; for OpenVINO those of the .bin, then of the .xml."""
+    size, precision = manifest.size, manifest.precision
+    folded = fold(model, size)
+    lower_precision(folded, precision)
+    graph = ImageGraph(folded, size)
+    if to == "pt2":
+        from invad.inference.pt2_file import pt2_bytes
+
+        return (pt2_bytes(graph, manifest),)
+    from invad.inference.onnx_file import onnx_bytes, to_onnx
+    from invad.inference.quantising import quantise
+
+    exported: Any = to_onnx(graph)
+    if to == "onnx":
+        return (onnx_bytes(quantise(exported, normal) if precision == "int8" else exported, manifest),)
+    from invad.inference.openvino_file import openvino_bytes, to_openvino
+
+    exported = to_openvino(exported)
+    xml, weights = openvino_bytes(quantise(exported, normal) if precision == "int8" else exported, manifest)
+    return weights, xml
+
+
+def _check(
+    settings: TrainSettings,
+    reference: Scorer,
+    out: Path,
+    images: Sequence[NDArray[np.uint8]],
+    origin: str,
+    precision: Precision,
+    max_drop: float,
+) -> Export:
+    """Open the file as a user will, and compare it with the run."""
+    scorer = open_model(out, device="cpu").scorer
+    sized = [resize_image(image, settings.size) for image in images]
+    differences = compare(reference, scorer, _spread(sized, COMPARED))
+    found = Export(path=out, images=origin, differences=differences, loss=None)
+    if precision == "fp32":
+        if not differences.map <= BOUND:
+            raise ModelFileError(
+                f"the exported model's maps differ from the run's by {differences.map:.2g} of their range (bound: "
+                f"{BOUND:g}), on {origin}; no file is written. A fault of invad or the runtime: please report it"
+            )
+        return found
+    labelled, labels = _labelled_images(settings)
+    loss = measure_loss(reference, scorer, labelled or _spread(sized, MEASURED), labels)
+    if not loss.drop <= max_drop:
+        raise ModelFileError(
+            f"{precision} costs {loss.drop:.2f} points of {loss.measure} ({loss.before:.2f} to {loss.after:.2f}), more "
+            f"than {max_drop:g}; no file is written. Choose a higher --precision, or allow it: --max-drop POINTS"
+        )
+    return replace(found, loss=loss)
+
+
+def _manifest(run: Run, settings: TrainSettings, model: InvAD, precision: Precision) -> Manifest:
+    """What rides inside."""
+    calibration = run.path / "calibration.json"
+    lines = run.records_file.read_text(encoding="utf-8").splitlines() if run.records_file.is_file() else []
+    return Manifest(
+        size=settings.size,
+        precision=precision,
+        scale=run.scale(),
+        model=model_checksum(model),
+        classes=tuple(sorted({json.loads(line)["class"] for line in lines})),
+        decision=json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else None,
+        settings={name: value for name, value in dataclasses.asdict(settings).items() if name not in PRIVATE},
+        versions=environment(),
+    )
+
+
+PRIVATE = ("data", "weights", "cache_dir", "device")
+"""Settings that name places of the training's machine, which are no business of whoever gets the file."""
+
+
+def _normal_images(run: Run, settings: TrainSettings, normal: Sequence[Path]) -> tuple[list[NDArray[np.uint8]], str]:
+    """Normal images, spread evenly over those there are, and a word on where they come from."""
+    if normal:
+        paths = [path for root in normal for path in _files(root)]
+        return [read_image(path) for path in _spread(paths, MEASURED)], f"{len(paths)} images of --normal"
+    if not run.records_file.is_file():
+        return [], ""
+    lines = run.records_file.read_text(encoding="utf-8").splitlines()
+    paths = [path for path in (Path(json.loads(line)["image"]) for line in lines) if path.is_file()]
+    return _readable(_spread(paths, MEASURED)), f"the run's training images ({len(paths)} of {len(lines)} are there)"
+
+
+def _readable(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
+    """Those images that can be read."""
+    found = []
+    for path in paths:
+        try:
+            found.append(read_image(path))
+        except ImageError:  # training left it out too, or said so
+            continue
+    return found
+
+
+def _files(root: Path) -> list[Path]:
+    """A file, or all images in a folder."""
+    if root.is_file():
+        return [root]
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not found:
+        raise DataError(f"{root} holds no image; expected files that end in {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def _labelled_images(settings: TrainSettings) -> tuple[list[NDArray[np.uint8]], list[tuple[str, bool]]]:
+    """The run's test images, of classes that have normal and anomalous ones, and their labels; perhaps none."""
+    try:
+        data: DataSet = open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
+    except (DataError, SettingsError):  # the data is elsewhere by now
+        return [], []
+    records = _spread(data.split("test"), MEASURED)
+    kinds = {(record.class_name, record.anomalous) for record in records}
+    records = [r for r in records if {(r.class_name, True), (r.class_name, False)} <= kinds]
+    images = [resize_image(read_image(record.image), settings.size) for record in records]
+    return images, [(record.class_name, record.anomalous) for record in records]
+
+
+def _synthetic_images(settings: TrainSettings) -> list[NDArray[np.uint8]]:
+    """Smooth noise in colour, the same every time."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (COMPARED, 12, 12, 3), dtype=np.uint8)
+    return [resize_image(image, settings.size) for image in coarse]
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most so many items, evenly over all of them."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]

@@ -1,0 +1,76 @@
+"""Open any model, a run's or an exported one, as a scorer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from invad.devices import choose_device
+from invad.errors import RunError
+from invad.inference.checksum import model_checksum
+from invad.inference.scorer import Scorer, folded_scorer
+from invad.runs import Run, load_model
+
+KINDS = (".onnx", ".xml", ".pt2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenModel:
+    """A scorer and what is known of it."""
+
+    scorer: Scorer
+    scale: tuple[float, float] | None
+    """The map values that pictures show as untouched and as full colour; None: an incomplete run."""
+    model: str
+    """The checksum of the trained model."""
+    decision: dict[str, Any] | None
+    """The calibration that rides in an exported file; None: it has none, or the model is a run."""
+
+
+def open_model(path: Path | str, *, device: str = "auto", threads: int | None = None) -> OpenModel:
+    """Return the model at a path: a run folder, a .onnx, an OpenVINO .xml with its .bin, or a .pt2 file.
+
+    Args:
+        path: where it is.
+        device: cpu, cuda, cuda:1, mps (what the file's runtime can use of them); auto: the best there is.
+        threads: for ONNX Runtime and OpenVINO; None: as many as they choose.
+
+    Raises:
+        RunError: there is neither a run nor such a file, or the run's checkpoints are damaged.
+        ModelFileError: the file is damaged, changed, of a newer format, or not made by `invad export`.
+        MissingExtraError: what runs the file is not installed.
+        SettingsError: there is no such device.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_run(path, device)
+    if not path.is_file() or path.suffix not in KINDS:
+        raise RunError(
+            f"there is no model {path}; expected a run folder made by `invad train`, or a file made by `invad export` "
+            f"that ends in {', '.join(KINDS)}"
+        )
+    scorer = _open_file(path, device, threads)
+    manifest = scorer.manifest
+    return OpenModel(scorer=scorer, scale=manifest.scale, model=manifest.model, decision=manifest.decision)
+
+
+def _open_run(path: Path, device: str) -> OpenModel:
+    run = Run.open(path)
+    model = load_model(run)
+    scorer = folded_scorer(model, run.settings().size, choose_device(device))
+    scale = run.scale() if run.scale_file.is_file() else None
+    return OpenModel(scorer=scorer, scale=scale, model=model_checksum(model), decision=None)
+
+
+def _open_file(path: Path, device: str, threads: int | None) -> Any:
+    """The scorer of a file, which has a manifest."""
+    if path.suffix == ".onnx":
+        from invad.inference.onnx_file import open_onnx
+
+        return open_onnx(path, device=device, threads=threads)
+    if path.suffix == ".xml":
+        from invad.inference.openvino_file import open_openvino
+
+        return open_openvino(path, device=device, threads=threads)
+    from invad.inference.pt2_file import open_pt2
+
+    return open_pt2(path, device=device)

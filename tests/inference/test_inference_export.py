@@ -1,0 +1,258 @@
+"""Every format and precision: a file that scores as its run does, whatever size the photos have, or is refused."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+import invad
+from invad.cli.main import run as invad_command
+from invad.data import make_synthetic
+from invad.errors import InvadError, ModelFileError, SettingsError
+from invad.inference.exporting import export
+from invad.inference.opening import open_model
+from invad.inference.scorer import plain_scorer
+from invad.runs import Run, load_model
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("openvino")
+
+FILES = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2"}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("export")
+    make_synthetic(root / "set", train=6, good=3, defective=2, size=96)
+    settings = invad.TrainSettings(
+        data=(f"folder:{root / 'set'}",), encoder="resnet18", weights="random", image_size=(64, 96),
+        blocks=(1, 1, 2), epochs=2, batch_size=8,
+    )  # fmt: skip
+    invad.train(settings, root / "run", quiet=True)
+    (root / "run/calibration.json").write_text(json.dumps({"format": "invad-calibration", "overall": {"value": 0.3}}))
+    return root / "run"
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    folder = tmp_path_factory.mktemp("files")
+
+    def make(kind: str) -> Path:
+        path = folder / FILES[kind]
+        if not path.exists():
+            found = export(trained, path, to=kind)  # type: ignore[arg-type]
+            assert found.differences.map < 1e-4 and found.differences.score < 1e-4
+        return path
+
+    return make
+
+
+def photos(batch: int, height: int, width: int) -> NDArray[np.uint8]:
+    """Photos that are smooth enough for a resize to be unambiguous, and not symmetrical."""
+    rng = np.random.default_rng(height)
+    coarse = [Image.fromarray(rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)) for _ in range(batch)]
+    return np.stack([np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)) for image in coarse])
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_scores_as_its_run(kind: str, trained: Path, exported: Callable[[str], Path]) -> None:
+    scorer = open_model(exported(kind), device="cpu").scorer
+    reference = plain_scorer(load_model(Run.open(trained)), (64, 96))
+    assert scorer.size == (64, 96)
+    for shape in ((1, 64, 96), (3, 64, 96)):
+        (maps, scores), (wanted, wanted_scores) = scorer(photos(*shape)), reference(photos(*shape))
+        bound = 1e-4 * (wanted.max() - wanted.min())
+        assert maps.dtype == np.float32 and maps.shape == wanted.shape == (shape[0], 64, 96)
+        assert np.abs(maps - wanted).max() < bound and np.abs(scores - wanted_scores).max() < bound
+    for shape in ((1, 200, 300), (2, 33, 500), (1, 97, 40), (1, 1, 1)):  # the graph resizes; a grey level is little
+        (maps, scores), (wanted, wanted_scores) = scorer(photos(*shape)), reference(photos(*shape))
+        assert np.abs(maps - wanted).max() < 0.02 * wanted.max()
+        assert np.abs(scores - wanted_scores).max() < 0.02 * wanted.max()
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_predictor_takes_any_model(kind: str, trained: Path, exported: Callable[[str], Path]) -> None:
+    image = photos(1, 130, 110)[0]
+    ours, theirs = invad.load(trained)(image), invad.load(exported(kind), threshold=0.0)(image)
+    assert theirs.score == pytest.approx(ours.score, abs=1e-5) and theirs.anomalous
+    assert np.abs(ours.map - theirs.map).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_what_rides_inside(kind: str, trained: Path, exported: Callable[[str], Path]) -> None:
+    opened = open_model(exported(kind), device="cpu")
+    assert opened.decision == {"format": "invad-calibration", "overall": {"value": 0.3}}
+    assert opened.scale == Run.open(trained).scale()
+    assert opened.model == open_model(trained, device="cpu").model
+    manifest = opened.scorer.manifest  # type: ignore[attr-defined]
+    assert set(manifest.classes) == {"capsule", "fabric", "washer", "wood"}
+    assert manifest.settings["blocks"] == [1, 1, 2] and "torch" in manifest.versions
+    for data in (path.read_bytes() for path in exported(kind).parent.glob("model.*")):
+        assert str(trained.parent).encode() not in data, "no path of this machine"
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_changed_file_is_refused(kind: str, exported: Callable[[str], Path], tmp_path: Path) -> None:
+    good = exported(kind)
+    whole = bytearray(good.with_suffix(".bin").read_bytes() if kind == "openvino" else good.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    bad = tmp_path / good.name
+    bad.write_bytes(good.read_bytes() if kind == "openvino" else whole)
+    if kind == "openvino":
+        bad.with_suffix(".bin").write_bytes(whole)
+    with pytest.raises(ModelFileError, match=r"damaged|checksum"):
+        open_model(bad, device="cpu")
+    bad.write_bytes(good.read_bytes()[: len(good.read_bytes()) // 3])
+    with pytest.raises(ModelFileError, match=r"damaged|checksum|cut short"):
+        open_model(bad, device="cpu")
+    bad.write_bytes(b"")
+    with pytest.raises(InvadError):
+        open_model(bad, device="cpu")
+
+
+def test_openvino_needs_both_files(exported: Callable[[str], Path], tmp_path: Path) -> None:
+    path = tmp_path / "alone.xml"
+    path.write_bytes(exported("openvino").read_bytes())
+    with pytest.raises(ModelFileError, match=r"two files"):
+        open_model(path)
+
+
+def test_another_format_version_is_refused(exported: Callable[[str], Path], tmp_path: Path) -> None:
+    import onnx
+
+    from invad.inference.manifest import EMPTY, KEY, MARK, seal
+
+    model = onnx.load(exported("onnx"))
+    text = next(p.value for p in model.metadata_props if p.key == KEY)
+    newer = MARK.sub(EMPTY.encode(), text.replace('"version": 1', '"version": 2').encode()).decode()
+    onnx.helper.set_model_props(model, {KEY: newer})
+    path = tmp_path / "newer.onnx"
+    path.write_bytes(seal(model.SerializeToString()))
+    with pytest.raises(ModelFileError, match="reads 'invad-model' 1"):
+        open_model(path)
+
+
+def test_pt2_that_could_run_code_is_refused(exported: Callable[[str], Path], tmp_path: Path) -> None:
+    good = exported("pt2")
+    proof = tmp_path / "ran"
+    size = "__import__('pathlib').Path(" + repr(str(proof)) + ").touch()"
+
+    def rewritten(name: str, change: Callable[[bytes], bytes]) -> Path:
+        path = tmp_path / "bad.pt2"
+        with zipfile.ZipFile(good) as old, zipfile.ZipFile(path, "w") as new:
+            for entry in old.namelist():
+                data = old.read(entry)
+                new.writestr(entry, change(data) if entry.endswith(name) else data)
+            new.writestr("archive/added", b"") if name == "added" else None
+        return path
+
+    def with_size(data: bytes) -> bytes:
+        program = json.loads(data)
+        tensors = program["graph_module"]["graph"]["tensor_values"]
+        first = next(t for t in tensors.values() if any("as_expr" in s for s in t["sizes"]))
+        next(s for s in first["sizes"] if "as_expr" in s)["as_expr"]["expr_str"] = size
+        return json.dumps(program).encode()
+
+    def with_guard(data: bytes) -> bytes:
+        return json.dumps({**json.loads(data), "guards_code": [size]}).encode()
+
+    def with_target(data: bytes) -> bytes:
+        return data.replace(b"torch.ops.aten.relu.default", b"os.system")
+
+    def pickled(_: bytes) -> bytes:
+        import io
+        import pickle
+
+        class Evil:
+            def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+                return (eval, (size,))
+
+        buffer = io.BytesIO()
+        pickle.dump(Evil(), buffer)
+        return buffer.getvalue()
+
+    for name, change in (
+        ("model.json", with_size),
+        ("model.json", with_guard),
+        ("model.json", with_target),
+        ("sample_inputs/model.pt", pickled),
+        ("added", bytes),
+    ):
+        with pytest.raises(ModelFileError, match=r"not opened|damaged"):
+            open_model(rewritten(name, change), device="cpu")
+        assert not proof.exists()
+
+
+def test_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "deep/model.onnx"
+    argv = ["export", str(trained), "--to", "onnx", "--out", str(out)]
+    assert invad_command(argv) == 0
+    shown = capsys.readouterr().out
+    assert "fp32" in shown and "training images" in shown and "of its range" in shown
+    before = out.read_bytes()
+    assert invad_command(argv) == 2 and "--overwrite" in capsys.readouterr().err and out.read_bytes() == before
+    photo = tmp_path / "photo.png"
+    Image.fromarray(photos(1, 80, 70)[0]).save(photo)
+    assert invad_command(["predict", str(out), str(photo), "--out", str(tmp_path / "p")]) == 0
+    line = json.loads((tmp_path / "p/predictions.jsonl").read_text())
+    assert Path(line["overlay"]).is_file()
+    capsys.readouterr()
+    argv = ["bench", str(out), "--seconds", "0.01", "--batches", "1", "2", "--price-per-hour", "2", "--watts", "100"]
+    assert invad_command(argv) == 0
+    shown = capsys.readouterr().out
+    assert "p99" in shown and "kWh" in shown and "price" in shown
+    assert invad_command(["predict", str(tmp_path / "none.onnx"), str(photo)]) == 2
+    assert "there is no model" in capsys.readouterr().err
+
+
+def test_wishes_that_contradict_each_other(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="not bf16"):
+        export(trained, tmp_path / "a.onnx", to="onnx", precision="bf16")
+    with pytest.raises(SettingsError, match="ends in"):
+        export(trained, tmp_path / "a.onnx", to="pt2")
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"), [("onnx", "fp16"), ("openvino", "fp16"), ("openvino", "bf16"), ("pt2", "bf16")]
+)
+def test_lower_precisions_say_what_they_cost(kind: str, precision: str, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / FILES[kind]
+    found = export(trained, path, to=kind, precision=precision, max_drop=100)  # type: ignore[arg-type]
+    assert found.loss is not None and found.loss.measure == "image AUROC"
+    assert found.differences.map < 0.2
+    before = path.read_bytes()
+    with pytest.raises(ModelFileError, match="no file is written"):
+        export(trained, path, to=kind, precision=precision, max_drop=-101, overwrite=True)  # type: ignore[arg-type]
+    assert path.read_bytes() == before, "what stood there still stands"
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_int8(kind: str, trained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    path = tmp_path / FILES[kind]
+    found = export(trained, path, to=kind, precision="int8", max_drop=100)  # type: ignore[arg-type]
+    assert found.loss is not None and found.differences.map < 0.5
+    scorer = open_model(path, device="cpu").scorer
+    whole, resized = scorer(photos(1, 64, 96)), scorer(photos(2, 90, 70))
+    assert whole[0].shape == (1, 64, 96) and resized[0].shape == (2, 64, 96)
+
+
+def test_without_the_training_images(trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    moved = tmp_path / "run"
+    shutil.copytree(trained, moved)
+    (moved / "records.jsonl").unlink()
+    found = export(moved, tmp_path / "a.onnx", to="onnx")
+    assert found.images.startswith("synthetic images")
+    folder = tmp_path / "normal"
+    folder.mkdir()
+    Image.fromarray(photos(1, 80, 70)[0]).save(folder / "a.png")
+    found = export(moved, tmp_path / "b.onnx", to="onnx", normal=(folder,))
+    assert found.images == "1 images of --normal"
