@@ -4,6 +4,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -55,12 +56,12 @@ def ctrl_c() -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def copy_when(monkeypatch: pytest.MonkeyPatch, name: str, run: Path, to: Path) -> None:
-    """Copy a run folder, as a kill would leave it, right before a function of the loop is called."""
-    original = getattr(loop, name)
+def copy_when(monkeypatch: pytest.MonkeyPatch, home: ModuleType, name: str, run: Path, to: Path) -> None:
+    """Copy a run folder, as a kill would leave it, right before a function is called by the name that a module has."""
+    original = getattr(home, name)
 
     def watched(*args: Any, **options: Any) -> Any:
         shutil.copytree(run, to)
         return original(*args, **options)
 
-    monkeypatch.setattr(loop, name, watched)
+    monkeypatch.setattr(home, name, watched)

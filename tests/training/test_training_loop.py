@@ -14,7 +14,7 @@ from small_runs import at_step, copy_when, ctrl_c, small, weights
 from invad import InvadError, Run, resume, train
 from invad.checkpoint import list_checkpoints, read_checked
 from invad.errors import ImageError, RunError, SettingsError
-from invad.training import loop
+from invad.training import job, loop
 
 
 def events(run: Run, name: str) -> list[dict[str, object]]:
@@ -201,8 +201,8 @@ def test_a_kill_right_before_the_end_keeps_the_best_weights(
     small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(tmp_path / "run")
-    for name in ("_finish", "write_curve"):  # before and after the best weights became the last
-        copy_when(monkeypatch, name, run.path, tmp_path / name)
+    for home, name in ((loop, "finish"), (job, "write_curve")):  # before and after the best weights became the last
+        copy_when(monkeypatch, home, name, run.path, tmp_path / name)
     settings = small(small_set, keep="best", learning_rate=0.05)
     train(settings, run.path, quiet=True)
     monkeypatch.undo()
@@ -211,7 +211,7 @@ def test_a_kill_right_before_the_end_keeps_the_best_weights(
     assert any(f"after epoch {best} of 3" in notice for notice in run.notices())
     chosen, last = read_checked(run.best_file)[0], read_checked(list_checkpoints(run.checkpoints)[0])[0]
     assert chosen.keys() == last.keys() and all(torch.equal(chosen[name], last[name]) for name in chosen)
-    for name in ("_finish", "write_curve"):
+    for name in ("finish", "write_curve"):
         again = Run(tmp_path / name)
         assert not again.complete
         assert weights(resume(again.path, quiet=True)) == weights(run)

@@ -1,0 +1,180 @@
+"""One run at work: what it works with, what it says of itself, what it keeps, and how it ends."""
+
+import math
+import time
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+
+from invad.checkpoint import Position, load_checkpoint, save_checkpoint, write_checkpoint
+from invad.errors import RunError
+from invad.evaluation import evaluate_model
+from invad.inference.calibrating import calibrate_run
+from invad.model import InvAD
+from invad.processes import Processes
+from invad.runs import Run
+from invad.settings import TrainSettings
+from invad.training.curve import write_curve
+from invad.training.features import Features
+from invad.training.held_back import held_back_loss
+from invad.training.progress import Progress
+from invad.training.scale import colour_scale
+from invad.training.setup import Images
+from invad.training.step import Step
+from invad.training.tracking import Trackers
+
+T = TypeVar("T")
+
+
+@dataclass(kw_only=True, slots=True)
+class Job:
+    """What one run works with."""
+
+    run: Run
+    settings: TrainSettings
+    images: Images
+    processes: Processes
+    model: InvAD
+    trainee: nn.Module
+    optimiser: torch.optim.Adam
+    learnt: Features
+    held_back: Features | None
+    trackers: Trackers
+    parts: int
+    """That a batch is computed in; memory that runs out makes them more."""
+    saved_at: float
+    """When the last checkpoint was written, on the monotonic clock."""
+
+
+def ended(s: TrainSettings, position: Position) -> bool:
+    """Whether all epochs are done, or patience is exhausted."""
+    waited = position.epoch - position.best_epoch
+    return position.epoch >= given(s.epochs) or bool(s.patience and position.step == 0 and waited >= s.patience)
+
+
+def notice(job: Job, text: str) -> None:
+    """Say something that a reader of the results has to know."""
+    job.run.log(event="notice", text=text)
+    Console(stderr=True).print(f"note: {text}", highlight=False)
+
+
+def report(job: Job, position: Position, step: Step, rate: float, progress: Progress) -> None:
+    """One look at the loss: progress bar, log, and a stop where it is no longer a number."""
+    loss = _mean(job, step[0])
+    _require_numbers(job, position, loss, step[1].item())
+    progress.update(position.total_steps, loss, rate)
+    if not job.processes.first:
+        return
+    job.trackers.log({"loss": loss, "learning_rate": rate}, position.total_steps)
+    job.run.log(
+        event="step",
+        epoch=position.epoch + 1,
+        step=position.step,
+        total_steps=position.total_steps,
+        loss=loss,
+        learning_rate=rate,
+        images_per_second=round(progress.images_per_second, 2),
+        seconds_left=round(progress.seconds_left, 1),
+    )
+
+
+def _mean(job: Job, loss: Tensor) -> float:
+    """The loss of the whole batch, which processes hold parts of."""
+    values = job.processes.gather(loss.item())
+    return sum(values) / len(values)
+
+
+def _require_numbers(job: Job, position: Position, loss: float, norm: float) -> None:
+    """Stop where the loss or its gradients are no longer numbers, before weights made of them are written."""
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise RunError(
+            f"the loss became {loss} and its gradients' norm {norm} in epoch {position.epoch + 1}, step "
+            f"{position.step}. The checkpoints before are intact: `invad train --resume {job.run.path}` tries again "
+            f"from there. If it comes again, start a run with a smaller learning rate or in precision fp32"
+        )
+
+
+def checkpoint_due(job: Job) -> bool:
+    """Return whether the last checkpoint is long enough ago."""
+    return time.monotonic() - job.saved_at > job.settings.checkpoint_every
+
+
+def save(job: Job, position: Position, step: Step | None) -> None:
+    """Write a checkpoint, if the last step left numbers; a run that has ended needs no optimiser."""
+    if not job.processes.first:
+        return
+    if step is not None:
+        _require_numbers(job, position, step[0].item(), step[1].item())
+    job.run.require_there()
+    optimiser = None if ended(job.settings, position) else job.optimiser
+    save_checkpoint(job.run.checkpoints, job.model, optimiser, position)
+    job.saved_at = time.monotonic()
+
+
+def judge(job: Job, position: Position) -> Position:
+    """The position with what the images held back say of the weights; the best weights are kept where they count."""
+    if job.held_back is None or job.images.held_back is None:
+        return position
+    s, count = job.settings, len(job.images.held_back)
+    loss = held_back_loss(job.trainee, job.held_back, count, s.arithmetic, given(s.loss_weight), job.processes)
+    if not math.isfinite(loss):
+        raise RunError(
+            f"the loss on the images held back became {loss} after epoch {position.epoch}. The checkpoints before are "
+            f"intact; start a run with a smaller learning rate or in precision fp32"
+        )
+    better = position.best_loss is None or loss < position.best_loss
+    if better:
+        position = replace(position, best_loss=loss, best_epoch=position.epoch)
+    if job.processes.first:
+        if better and s.keep == "best":
+            job.run.require_there()
+            write_checkpoint(job.run.best_file, job.model, None, position)
+        job.run.log(event="held_back", epoch=position.epoch, total_steps=position.total_steps, loss=loss)
+        job.trackers.log({"held_back_loss": loss}, position.total_steps)
+    return position
+
+
+def watch(job: Job, epoch: int, total_steps: int) -> None:
+    """Evaluate on the test images, for the log alone: nothing is chosen by it."""
+    evaluation = evaluate_model(
+        job.model, job.images.data, job.settings, protocols=("exact",), processes=job.processes, quiet=True
+    )
+    if job.processes.first:
+        mean = evaluation.results[0].mean
+        job.run.log(event="evaluation", epoch=epoch, protocol="exact", mean=mean)
+        job.trackers.log({f"test/{key}": value for key, value in mean.items()}, total_steps)
+
+
+def finish(job: Job, position: Position) -> None:
+    """Put the weights that count into the last checkpoint, and make what pictures need."""
+    if not job.processes.first:
+        return
+    s, run = job.settings, job.run
+    if s.keep == "best":
+        best = load_checkpoint(run.best_file, job.model)
+        run.require_there()
+        save_checkpoint(run.checkpoints, job.model, None, position)
+        run.log(event="notice", text=_kept(best, position))
+    elif position.epoch < given(s.epochs):
+        run.log(event="notice", text=f"stopped after {position.epoch} of {s.epochs} epochs: {s.patience} without gain")
+    run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps)
+    write_curve(run)
+    if job.images.held_back is not None:
+        calibrate_run(run, quiet=True)
+    run.write_scale(*colour_scale(job.model, job.images.learnt))  # last: a run with a scale is complete
+
+
+def _kept(best: Position, position: Position) -> str:
+    return (
+        f"the weights are those after epoch {best.epoch} of {position.epoch}, where the loss on the images "
+        f"held back was smallest"
+    )
+
+
+def given(value: T | None) -> T:
+    """A setting that `TrainSettings.resolved` has filled in."""
+    assert value is not None
+    return value
