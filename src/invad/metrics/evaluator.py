@@ -13,7 +13,7 @@ from invad.metrics.bootstrap import with_intervals
 from invad.metrics.breakdown import evaluate_defects, evaluate_samples
 from invad.metrics.checks import ArrayLike, check_protocol
 from invad.metrics.classes import Image, evaluate_images, read_images
-from invad.metrics.counting import choose_threads
+from invad.metrics.threads import choose_threads
 from invad.metrics.pixels import Kept, Source
 from invad.metrics.results import KEYS, SAMPLE_TITLES, ClassResult, DefectResult, Protocol, Results, SampleResult
 from invad.metrics.spool import Spool, Spooled, read_batches

@@ -27,7 +27,8 @@ def to_keys(scores: FloatArray) -> Any:
     """
     bits = (scores + scores.dtype.type(0)).view(f"u{scores.itemsize}")  # -0.0 + 0.0 is 0.0
     sign = bits.dtype.type(1 << (8 * scores.itemsize - 1))
-    return np.where(bits & sign, ~bits, bits | sign)
+    negative = (bits.view(f"i{bits.itemsize}") >> (8 * bits.itemsize - 1)).view(bits.dtype)  # all bits, or none
+    return bits ^ (negative | sign)
 
 
 def to_scores(keys: Any) -> FloatArray:
