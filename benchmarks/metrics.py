@@ -5,9 +5,11 @@
     python benchmarks/metrics.py --spool 20000              memory of an evaluator whose maps lie on disk
 
 Each row is a process of its own, with one thread unless it says otherwise. Maps are 256 x 256 float32, half of the
-images defective. Time is the median of the repeats after a first call on a small set, so that imports and compilation
-are not in it; memory is the peak above the inputs. Other programs that run meanwhile slow all rows down, those with
-more threads the most; ratios are therefore of processor time.
+images defective. Time is the median of the calls after a first one on a small set, so that imports and compilation are
+not in it; after two minutes there is no further call. Memory is the peak above the inputs. "Times ours" is a ratio to
+the first row, on the clock and of processor time: other programs that run meanwhile slow all rows down, those with more
+threads the most. One thread and two are therefore also compared in one process, call by call in turn, and it says how
+much of the processors other programs took meanwhile (on Linux).
 """
 
 import argparse
@@ -38,7 +40,9 @@ NEEDS = {"invad": "invad", "invad-2": "invad", "scikit-learn": "sklearn", "anoma
 
 def main() -> None:
     options = parse()
-    if options.one:
+    if options.one == "threads":
+        print(json.dumps(measure_threads(options.images[0], options.repeats)))
+    elif options.one:
         print(json.dumps(measure(options.one, options.images[0], options.repeats)))
     elif options.spool:
         print_growth(options.spool)
@@ -46,6 +50,8 @@ def main() -> None:
         say_where()
         for images in options.images:
             print_table(images, options.only, options.repeats)
+            if "invad-2" in options.only:
+                print_threads(images, max(9, options.repeats))
         print_first_call()
 
 
@@ -55,7 +61,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=NEEDS, default=list(NEEDS))
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--spool", type=int, help="measure memory with so many maps on disk, and nothing else")
-    parser.add_argument("--one", choices=NEEDS, help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=[*NEEDS, "threads"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -196,15 +202,15 @@ def print_table(images: int, names: list[str], repeats: int) -> None:
     found = {name: run(name, images, repeats) for name in names if importlib.util.find_spec(NEEDS[name])}
     first = next(iter(found.values()))
     print(f"\n## {images} images, {100 * first['defects']:.1f} % defect pixels\n")
-    print("| | metrics | time, s | processor time, s | times ours | memory, MB | largest difference |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    print("| | metrics | calls | time, s | times ours | processor time, s | times ours | memory, MB | difference |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for name, row in found.items():
-        ratio = row["cpu"] / first["cpu"]
+        ratios = row["seconds"] / first["seconds"], row["cpu"] / first["cpu"]
         shared = [key for key in row["answers"] if key in first["answers"]]
         difference = max(abs(row["answers"][key] - first["answers"][key]) for key in shared)
         print(
-            f"| {TITLES[name]} | {len(row['answers'])} | {row['seconds']:.2f} | {row['cpu']:.2f} | {ratio:.1f} "
-            f"| {row['megabytes']:.0f} | {difference:.1e} |",
+            f"| {TITLES[name]} | {len(row['answers'])} | {row['repeats']} | {row['seconds']:.2f} | {ratios[0]:.1f} "
+            f"| {row['cpu']:.2f} | {ratios[1]:.1f} | {row['megabytes']:.0f} | {difference:.1e} |",
             flush=True,
         )
 
@@ -213,6 +219,38 @@ def run(name: str, images: int, repeats: int) -> dict[str, object]:
     command = [sys.executable, __file__, "--one", name, "--images", str(images), "--repeats", str(repeats)]
     done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_threads(images: int, calls: int) -> dict[str, object]:
+    """One thread and two, call by call in turn: medians, and the share of a processor that other programs took."""
+    invad_2(*make(8, seed=1))
+    data, seconds = make(images), {1: [], 2: []}
+    started, busy_before, own_before = time.perf_counter(), busy(), time.process_time()
+    for _ in range(calls):
+        for threads in seconds:
+            call_started = time.perf_counter()
+            invad(*data, threads=threads)
+            seconds[threads].append(time.perf_counter() - call_started)
+    took, own = time.perf_counter() - started, time.process_time() - own_before
+    others = None if busy_before is None else max(0.0, (busy() - busy_before - own) / took)
+    return {"one": statistics.median(seconds[1]), "two": statistics.median(seconds[2]), "others": others}
+
+
+def busy() -> float | None:
+    """Seconds that all processors together have been busy, where the system says so (Linux)."""
+    with suppress(OSError):
+        ticks = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return None
+
+
+def print_threads(images: int, calls: int) -> None:
+    found = run("threads", images, calls)
+    print(f"\nIn one process, {calls} calls of each in turn: one thread {found['one']:.3f} s, ", end="")
+    print(f"two threads {found['two']:.3f} s, {found['one'] / found['two']:.2f} times as fast", end="")
+    print(
+        "." if found["others"] is None else f"; other programs took {found['others']:.2f} of a processor.", flush=True
+    )
 
 
 FIRST = """
@@ -256,9 +294,11 @@ def print_growth(images: int) -> None:
         evaluator.update(maps, several[1], f"class {30 * first // images:02d}", several[2])
         if (first // 64 + 1) % max(1, images // 64 // 5) == 0:
             print(f"| {first + 64} | {now() - start:.0f} |", flush=True)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     mean = evaluator.compute().mean["aupro"]
-    print(f"\nPeak while computing: {peak() - start:.0f} MB; {time.perf_counter() - started:.0f} s; AU-PRO {mean:.4f}.")
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu_started
+    print(f"\nPeak while computing: {peak() - start:.0f} MB; {seconds:.0f} s, ", end="")
+    print(f"{cpu:.0f} s of processor time; AU-PRO {mean:.4f}.")
 
 
 def say_where() -> None:

@@ -16,7 +16,17 @@ import numpy.typing as npt
 from invad.metrics import kernels
 from invad.metrics.classes import Image, all_values
 from invad.metrics.counting import count_in_threads, file_normals, make_table
-from invad.metrics.counts import Cuts, PixelCounts, join_counts, join_sizes, merge_cuts, rank, reach_normals, widest
+from invad.metrics.counts import (
+    Cuts,
+    PixelCounts,
+    join_counts,
+    join_sizes,
+    merge_cuts,
+    rank,
+    reach_defects,
+    reach_normals,
+    widest,
+)
 from invad.metrics.cuts import fixed_cuts
 from invad.metrics.keys import Float64Array, IntArray, to_keys
 from invad.metrics.pixels import ImagePixels
@@ -79,10 +89,11 @@ def weighted_counts(pixels: FiledPixels, weights: IntArray, extent: Float64Array
     kernels.weigh_slots(pixels.normal_image, pixels.ends, weights, slots[1:-1])
     slots[[0, -1]] = weights @ pixels.outside
     each = weights[pixels.defect_image]
+    shares, defects = reach_defects(pixels.cuts, each * pixels.shares), reach_defects(pixels.cuts, each)
     normals = reach_normals(pixels.cuts, slots)
     low, high = extent.tolist()
     regions = int(pixels.regions @ weights)
-    return join_counts(pixels.cuts, each, each * pixels.shares, normals, regions=regions, extent=(low, high))
+    return join_counts(pixels.cuts, defects, shares, normals, regions=regions, extent=(low, high))
 
 
 def resample_weights(images: int, resamples: int, seed: int, name: str) -> IntArray:

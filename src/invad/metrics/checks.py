@@ -53,10 +53,8 @@ def check_finite(extents: Iterable[tuple[float, float]]) -> None:
     _refuse("maps must be finite, but NaN or infinity is in map", (not all(map(isfinite, ends)) for ends in extents))
 
 
-def check_masks(
-    masks: ArrayLike, maps: FloatArray | list[FloatArray], threads: int = 1
-) -> BoolArray | list[BoolArray]:
-    """Masks of the maps' sizes, True on a defect: (N, H, W), or a list of (H, W) where they came so or had to be copied.
+def check_masks(masks: ArrayLike, maps: FloatArray | list[FloatArray], threads: int = 1) -> BoolArray | list[BoolArray]:
+    """Masks of the maps' sizes, True on a defect: (N, H, W), or a list of (H, W) where they came so or were copied.
 
     Raises:
         MetricError: another number or size than the maps, or values other than 0 and 1.

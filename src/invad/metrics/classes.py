@@ -105,7 +105,7 @@ def _evaluate_tensors(
 
     checked, truth = check_tensors(maps, masks)
     images = join_images(list(split_tensors(checked, truth)), check_labels(labels, len(checked)), scores)
-    counts = pool_with([image.pixels for image in images], lambda keys: count_tensors(checked, truth, keys), 1)
+    counts = pool_with([image.pixels for image in images], lambda keys: count_tensors(checked, truth, keys))
     return describe(name, images, counts, protocol, 1)
 
 

@@ -126,7 +126,7 @@ def count_in_threads(table: Table, images: Sequence[Source], normals: int, threa
     slots = [np.zeros(table.slots, kind) for _ in range(workers)]
     in_threads(lambda own: count_slots(table, drain(waiting), chunk, own), slots, workers)
     for other in slots[1:]:
-        slots[0] += other
+        np.add(slots[0], other, out=slots[0])
     return slots[0]
 
 

@@ -20,7 +20,7 @@ from invad.metrics.cuts import fixed_cuts
 from invad.metrics.kernels import DIGITS, sort_digits
 from invad.metrics.keys import Float64Array, IntArray, keys_from, to_keys, to_scores
 from invad.metrics.pixels import ImagePixels, read_pixels
-from invad.metrics.threads import choose_threads, in_threads
+from invad.metrics.threads import choose_threads
 
 BLOCK = 1 << 17
 """Thresholds that a metric is computed for at a time."""
@@ -84,7 +84,7 @@ class PixelCounts:
             constant=self.lowest == self.highest,
         )
 
-    def overlaps(self, block: slice = slice(None)) -> Float64Array:  # noqa: B008
+    def overlaps(self, block: slice = slice(None)) -> Float64Array:
         """Per-region overlap at a block of the distinct defect scores, from the highest, in [0, 1]."""
         found: Float64Array = np.minimum(self.distinct.shares[::-1][block] / self.regions, 1.0)
         return found
@@ -168,19 +168,18 @@ def join_sizes(images: Sequence[ImagePixels]) -> npt.NDArray[np.uint32]:
 def pool(images: Sequence[ImagePixels], threads: int) -> PixelCounts:
     """The counts of a class; cost one pass over the normal pixels and a sort of the defect pixels."""
     sources, normals = [image.source for image in images], sum(image.normals for image in images)
-    return pool_with(images, lambda keys: count_in_threads(make_table(keys), sources, normals, threads), threads)
+    return pool_with(images, lambda keys: count_in_threads(make_table(keys), sources, normals, threads))
 
 
-def pool_with(images: Sequence[ImagePixels], count: Count, threads: int) -> PixelCounts:
+def pool_with(images: Sequence[ImagePixels], count: Count) -> PixelCounts:
     """The counts of a class whose normal pixels somebody else counts."""
     keys, sizes = sort_defects(images)
     extent = min(image.lowest for image in images), max(image.highest for image in images)
     cuts = merge_cuts(keys, fixed_cuts(*extent))
     del keys
     normals = reach_normals(cuts, count(cuts.keys))
-    ones = np.broadcast_to(np.int64(1), sizes.shape)
-    regions = sum(image.regions for image in images)
-    return join_counts(cuts, ones, 1.0 / sizes, normals, regions=regions, extent=extent, threads=threads)
+    defects, regions = count_defects(cuts), sum(image.regions for image in images)
+    return join_counts(cuts, defects, reach_defects(cuts, 1.0 / sizes), normals, regions=regions, extent=extent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,8 +193,8 @@ class Normals:
 
 
 def reach_normals(cuts: Cuts, slots: Any) -> Normals:
-    """The normal pixels that reach the cuts, from those in each slot, (2 K + 1,), which are summed up in place."""
-    np.cumsum(slots[::-1], dtype=slots.dtype, out=slots[::-1])
+    """The normal pixels that reach the cuts, from those in each slot, (2 K + 1,), which `sum_up` changes."""
+    sum_up(slots)
     at, above = slots[1:-1:2], slots[2::2]
     return Normals(
         distinct=at[cuts.own].astype(np.int64),
@@ -205,37 +204,49 @@ def reach_normals(cuts: Cuts, slots: Any) -> Normals:
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Defects:
+    """Sums over the defect pixels that reach the cuts."""
+
+    distinct: Any  # (J,) with a score >= each distinct defect score
+    fixed: Any  # (F,) with a score >= each fixed cut
+    total: Any
+
+
+def count_defects(cuts: Cuts) -> Defects:
+    """How many defect pixels reach the cuts."""
+    count = len(cuts.new)
+    return Defects(distinct=count - np.flatnonzero(cuts.new), fixed=count - cuts.reach, total=count)
+
+
+def reach_defects(cuts: Cuts, values: npt.NDArray[Any]) -> Defects:
+    """The values (d,) of the defect pixels that reach the cuts, which `sum_up` changes."""
+    sum_up(values)
+    fixed, inside = np.zeros(len(cuts.reach), values.dtype), cuts.reach < len(values)
+    fixed[inside] = values[cuts.reach[inside]]
+    return Defects(distinct=values[cuts.new], fixed=fixed, total=values[0] if len(values) else values.dtype.type(0))
+
+
+def sum_up(values: npt.NDArray[Any]) -> None:
+    """Put the sum of the values from each one on in its place, the last value first; (n,)."""
+    np.cumsum(values[::-1], dtype=values.dtype, out=values[::-1])
+
+
 def join_counts(
-    cuts: Cuts,
-    weights: IntArray,
-    shares: Float64Array,
-    normals: Normals,
-    *,
-    regions: int,
-    extent: tuple[float, float],
-    threads: int = 1,
+    cuts: Cuts, defects: Defects, shares: Defects, normals: Normals, *, regions: int, extent: tuple[float, float]
 ) -> PixelCounts:
-    """The counts from how often each defect pixel is there, (d,), its share of its region, and the normal ones."""
-    sums = in_threads(lambda values: reach_defects(cuts, values), [weights, shares], threads)
-    (defects, defects_fixed), (overlaps, overlaps_fixed) = sums
+    """The counts from those of the defect pixels, their shares of their regions, and those of the normal ones."""
     scores = to_scores(cuts.keys[cuts.own])
     return PixelCounts(
-        distinct=Reached(cuts=scores, defects=defects, shares=overlaps, normals=normals.distinct),
+        distinct=Reached(cuts=scores, defects=defects.distinct, shares=shares.distinct, normals=normals.distinct),
         above=normals.above,
-        fixed=Reached(cuts=cuts.raw, defects=defects_fixed, shares=overlaps_fixed, normals=normals.fixed),
-        defects=int(weights.sum()),
+        fixed=Reached(cuts=cuts.raw, defects=defects.fixed, shares=shares.fixed, normals=normals.fixed),
+        defects=int(defects.total),
         normals=normals.total,
         regions=regions,
         lowest=extent[0],
         highest=extent[1],
     )
-
-
-def reach_defects(cuts: Cuts, values: npt.NDArray[Any]) -> tuple[Any, Any]:
-    """Sum of the values (d,) of the defect pixels, from each distinct score on, (J,), and each fixed cut, (F,)."""
-    sums = np.zeros(len(values) + 1, values.dtype)
-    np.cumsum(values[::-1], out=sums[:-1][::-1])
-    return sums[:-1][cuts.new], sums[cuts.reach]
 
 
 def count_pixels(maps: ArrayLike, masks: ArrayLike) -> PixelCounts:
