@@ -3,11 +3,14 @@
     python benchmarks/metrics.py                            all that are installed, at 83 and 500 images
     python benchmarks/metrics.py --images 2000 --only invad
     python benchmarks/metrics.py --spool 20000              memory of an evaluator whose maps lie on disk
+    python benchmarks/metrics.py --write docs/metrics-speed.md      puts each section in its place there
 
 Each row is a process of its own, with one thread unless it says otherwise. Maps are 256 x 256 float32, half of the
-images defective. Time is the median of the repeats after a first call on a small set, so that imports and compilation
-are not in it; memory is the peak above the inputs. Other programs that run meanwhile slow all rows down, those with
-more threads the most; ratios are therefore of processor time.
+images defective. Time is the median of the calls after a first one on a small set, so that imports and compilation are
+not in it; after 90 seconds there is no further call. Memory is the peak above the inputs. "Times ours" is a ratio to
+the first row, on the clock and of processor time: other programs that run meanwhile slow all rows down, those with more
+threads the most. One thread and two are therefore also compared in one process, call by call in turn, and it says how
+much of the processors other programs took meanwhile (on Linux).
 """
 
 import argparse
@@ -16,6 +19,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import resource
 import statistics
 import subprocess
@@ -38,24 +42,29 @@ NEEDS = {"invad": "invad", "invad-2": "invad", "scikit-learn": "sklearn", "anoma
 
 def main() -> None:
     options = parse()
-    if options.one:
+    if options.one == "threads":
+        print(json.dumps(measure_threads(options.images[0], options.repeats)))
+    elif options.one:
         print(json.dumps(measure(options.one, options.images[0], options.repeats)))
     elif options.spool:
-        print_growth(options.spool)
+        publish("A set that does not fit into memory", growth(options.spool), options.write)
     else:
-        say_where()
         for images in options.images:
-            print_table(images, options.only, options.repeats)
-        print_first_call()
+            lines = table(images, options.only, options.repeats)
+            if "invad-2" in options.only:
+                lines += threads_line(images, options.repeats)
+            publish(f"{images} images", lines, options.write)
+        publish("First call", first_call(), options.write)
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, nargs="+", default=[83, 500])
     parser.add_argument("--only", nargs="+", choices=NEEDS, default=list(NEEDS))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--spool", type=int, help="measure memory with so many maps on disk, and nothing else")
-    parser.add_argument("--one", choices=NEEDS, help=argparse.SUPPRESS)
+    parser.add_argument("--write", type=Path, help="a Markdown file whose sections of these titles are replaced")
+    parser.add_argument("--one", choices=[*NEEDS, "threads"], help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -153,7 +162,7 @@ def measure(name: str, images: int, repeats: int) -> dict[str, object]:
     gc.collect()
     before = reset_peak()
     seconds, cpu = [], []
-    while len(seconds) < repeats and sum(seconds) < 120:
+    while len(seconds) < repeats and sum(seconds) < 90:
         started, cpu_started = time.perf_counter(), time.process_time()
         answers = compute(*data)
         seconds.append(time.perf_counter() - started)
@@ -191,28 +200,64 @@ def now() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1000
 
 
-def print_table(images: int, names: list[str], repeats: int) -> None:
+def table(images: int, names: list[str], repeats: int) -> list[str]:
     """A row per rival that is installed, with how far its answers are from ours at most."""
     found = {name: run(name, images, repeats) for name in names if importlib.util.find_spec(NEEDS[name])}
     first = next(iter(found.values()))
-    print(f"\n## {images} images, {100 * first['defects']:.1f} % defect pixels\n")
-    print("| | metrics | time, s | processor time, s | times ours | memory, MB | largest difference |")
-    print("|---|---:|---:|---:|---:|---:|---:|")
+    lines = [
+        f"{100 * first['defects']:.1f} % of the pixels are defects.",
+        "",
+        "| | metrics | calls | time, s | times ours | processor time, s | times ours | memory, MB | difference |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
     for name, row in found.items():
-        ratio = row["cpu"] / first["cpu"]
+        ratios = row["seconds"] / first["seconds"], row["cpu"] / first["cpu"]
         shared = [key for key in row["answers"] if key in first["answers"]]
         difference = max(abs(row["answers"][key] - first["answers"][key]) for key in shared)
-        print(
-            f"| {TITLES[name]} | {len(row['answers'])} | {row['seconds']:.2f} | {row['cpu']:.2f} | {ratio:.1f} "
-            f"| {row['megabytes']:.0f} | {difference:.1e} |",
-            flush=True,
+        lines.append(
+            f"| {TITLES[name]} | {len(row['answers'])} | {row['repeats']} | {row['seconds']:.2f} | {ratios[0]:.1f} "
+            f"| {row['cpu']:.2f} | {ratios[1]:.1f} | {row['megabytes']:.0f} | {difference:.1e} |"
         )
+    return lines
 
 
 def run(name: str, images: int, repeats: int) -> dict[str, object]:
     command = [sys.executable, __file__, "--one", name, "--images", str(images), "--repeats", str(repeats)]
     done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure_threads(images: int, calls: int) -> dict[str, object]:
+    """One thread and two, call by call in turn: medians, and the share of a processor that other programs took."""
+    invad_2(*make(8, seed=1))
+    data, seconds = make(images), {1: [], 2: []}
+    started, busy_before, own_before = time.perf_counter(), busy(), time.process_time()
+    for _ in range(calls):
+        for threads in seconds:
+            call_started = time.perf_counter()
+            invad(*data, threads=threads)
+            seconds[threads].append(time.perf_counter() - call_started)
+    took, own = time.perf_counter() - started, time.process_time() - own_before
+    others = None if busy_before is None else max(0.0, (busy() - busy_before - own) / took)
+    return {"one": statistics.median(seconds[1]), "two": statistics.median(seconds[2]), "others": others}
+
+
+def busy() -> float | None:
+    """Seconds that all processors together have been busy, where the system says so (Linux)."""
+    with suppress(OSError):
+        ticks = [int(value) for value in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+    return None
+
+
+def threads_line(images: int, calls: int) -> list[str]:
+    found = run("threads", images, calls)
+    others = "" if found["others"] is None else f"; other programs took {found['others']:.2f} of a processor"
+    return [
+        "",
+        f"In one process, {calls} calls of each in turn: one thread {found['one']:.3f} s, two {found['two']:.3f} s,",
+        f"**{found['one'] / found['two']:.2f} times as fast**{others}.",
+    ]
 
 
 FIRST = """
@@ -225,7 +270,7 @@ print(time.perf_counter() - started)
 """
 
 
-def print_first_call() -> None:
+def first_call() -> list[str]:
     """What the first call costs on a new machine, and in each new process after that."""
     with tempfile.TemporaryDirectory() as cache:
         environment = {**os.environ, **ONE_THREAD, "NUMBA_CACHE_DIR": cache}
@@ -235,34 +280,52 @@ def print_first_call() -> None:
             )
             for _ in range(4)
         ]
-    print(f"\nFirst call on a new machine, which compiles the kernels: {times[0]:.1f} s; ", end="")
-    print(f"first call of a later process, which reads them: {statistics.median(times[1:]):.2f} s.")
+    return [
+        f"On a new machine, where it compiles the kernels: {times[0]:.1f} s; in a later process, which reads them: "
+        f"{statistics.median(times[1:]):.2f} s."
+    ]
 
 
-def print_growth(images: int) -> None:
+def growth(images: int) -> list[str]:
     """Memory of an evaluator whose maps lie on disk, as they come in, and while it computes."""
     from invad.metrics import Evaluator
 
-    say_where()
     several = make(64)
     warm = Evaluator()
     warm.update(*several[:2], "warm", several[2])
     warm.compute()
     del warm
     evaluator, start = Evaluator(memory=0), reset_peak()
-    print("\n| images | memory above the start, MB |\n|---:|---:|")
+    lines = ["| images | memory above the start, MB |", "|---:|---:|"]
     for first in range(0, images, 64):
         maps = several[0] + np.float32(1e-6 * first)  # other scores for every batch
         evaluator.update(maps, several[1], f"class {30 * first // images:02d}", several[2])
         if (first // 64 + 1) % max(1, images // 64 // 5) == 0:
-            print(f"| {first + 64} | {now() - start:.0f} |", flush=True)
-    started = time.perf_counter()
+            lines.append(f"| {first + 64} | {now() - start:.0f} |")
+    started, cpu_started = time.perf_counter(), time.process_time()
     mean = evaluator.compute().mean["aupro"]
-    print(f"\nPeak while computing: {peak() - start:.0f} MB; {time.perf_counter() - started:.0f} s; AU-PRO {mean:.4f}.")
+    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu_started
+    return [
+        *lines,
+        "",
+        f"Peak while computing: {peak() - start:.0f} MB above the start; {seconds:.0f} s on the clock,",
+        f"{cpu:.0f} s of processor time; AU-PRO {mean:.4f}.",
+    ]
 
 
-def say_where() -> None:
-    """Machine, versions, commit: what every number depends on."""
+def publish(title: str, lines: list[str], file: Path | None) -> None:
+    """Print a section and, if there is a file, put it in the place of the one of that title there, or at the end."""
+    section = "\n".join((f"## {title}", "", *where(), "", *lines)) + "\n"
+    print(section, flush=True)
+    if file:
+        parts = re.split(r"^(?=## )", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        kept = [section + "\n" if part.startswith(f"## {title}\n") else part for part in parts]
+        text = "".join(kept if kept != parts else [*parts, "\n", section])
+        file.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+
+
+def where() -> list[str]:
+    """Command, commit, versions, machine: what every number depends on."""
     from importlib.metadata import PackageNotFoundError, version
 
     def installed(name: str) -> str:
@@ -273,9 +336,11 @@ def say_where() -> None:
 
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     names = ("numpy", "numba", "scikit-learn", "torch", "anomalib", "adeval")
-    print(f"commit {commit.stdout.strip() or 'unknown'}; {os.cpu_count()} cores, {platform.machine()}; ", end="")
-    print(f"Python {platform.python_version()}; {', '.join(map(installed, names))}; ", end="")
-    print(f"load over 1 minute: {os.getloadavg()[0]:.1f}")
+    return [
+        f"`{' '.join(['python benchmarks/metrics.py', *sys.argv[1:]])}`",
+        f"at commit {commit.stdout.strip() or 'unknown'}; {os.cpu_count()} cores, {platform.machine()};",
+        f"Python {platform.python_version()}, {', '.join(map(installed, names))}.",
+    ]
 
 
 if __name__ == "__main__":

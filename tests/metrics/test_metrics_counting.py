@@ -9,7 +9,7 @@ from metrics_reference import random_set
 
 from invad.errors import MetricError
 from invad.metrics import counting, evaluate_class
-from invad.metrics.counting import count_in_threads, count_slots, count_slots_slowly, make_table
+from invad.metrics.counting import count_in_threads, count_slots_slowly, even_chunk, make_table
 from invad.metrics.cuts import fixed_cuts
 from invad.metrics.keys import keys_from, to_keys, to_scores
 from invad.metrics.pixels import Kept
@@ -34,8 +34,8 @@ def test_equals_the_definition(data, kind):
     images = [kept(scores[0]), kept(scores[1], mask), kept(scores[2])]
     table = make_table(cuts)
     expected = count_slots_slowly(table, images)
-    assert count_slots(table, images).tolist() == expected.tolist()
-    assert count_in_threads(table, images, 2).tolist() == expected.tolist()
+    for threads in (1, 2, 5):
+        assert count_in_threads(table, images, int(expected.sum()), threads).tolist() == expected.tolist()
     assert expected.sum() == 60 - mask.sum()
 
 
@@ -48,16 +48,26 @@ def test_crowded_cuts_and_long_images(kind, power):
     table = make_table(np.unique(to_keys(np.concatenate((crowd, scores[::50], [kind(-1e30)])))))
     assert kind == np.float32 or table.crowded.any()
     images = [kept(scores), kept(np.repeat(crowd, 3)), kept(scores[:10].astype(np.float32))]
-    assert (count_slots(table, images) == count_slots_slowly(table, images)).all()
+    expected = count_slots_slowly(table, images)
+    for threads in (1, 2):
+        assert (count_in_threads(table, images, int(expected.sum()), threads) == expected).all()
 
 
 def test_slots_do_not_run_over(monkeypatch):
-    monkeypatch.setattr(counting, "CHUNK", 8)
-    monkeypatch.setattr(counting, "MOST_PLACED", counting.PIECE + 8)
     images = [kept(np.full(100, value, np.float32)) for value in (0.0, 1.0, 1.0, 1.0, 2.0)]
     table = make_table(to_keys(np.array([1.0], np.float32)))
-    monkeypatch.setattr(counting, "MOST_PLACED", 150)
-    assert count_slots(table, images).tolist() == [100, 300, 100]
+    assert count_in_threads(table, images, 500, 1).dtype == np.uint32
+    monkeypatch.setattr(counting, "MOST_PLACED", 499)
+    for threads in (1, 2):
+        found = count_in_threads(table, images, 500, threads)
+        assert found.dtype == np.int64 and found.tolist() == [100, 300, 100]
+
+
+def test_chunks_are_even():
+    size = counting.CHUNK
+    assert even_chunk(3 * size, 1) == size
+    assert even_chunk(3 * size, 2) == 3 * size // 4  # two each, and not two and one
+    assert even_chunk(10, 2) == 5 and even_chunk(0, 2) == 1
 
 
 def test_keys_keep_the_order():

@@ -127,9 +127,9 @@ def test_extreme_scores():
     ],
 )
 def test_regions_touch_at_corners(mask, expected):
-    from invad.metrics.counts import split_pixels
+    from invad.metrics.pixels import split_stack
 
-    assert split_pixels(np.zeros((3, 4), np.float32), np.array(mask, bool)).regions == expected
+    assert split_stack(np.zeros((1, 3, 4), np.float32), np.array([mask], bool))[0].regions == expected
 
 
 def test_aupro_weighs_regions_not_pixels():

@@ -15,12 +15,23 @@ import numpy.typing as npt
 
 from invad.metrics import kernels
 from invad.metrics.classes import Image, all_values
-from invad.metrics.counting import count_in_threads, file_normals, in_threads, make_table
-from invad.metrics.counts import Cuts, PixelCounts, join_counts, merge_cuts, rank, reach_normals, widest
+from invad.metrics.counting import count_in_threads, file_normals, make_table
+from invad.metrics.counts import (
+    Cuts,
+    PixelCounts,
+    join_counts,
+    join_sizes,
+    merge_cuts,
+    rank,
+    reach_defects,
+    reach_normals,
+    widest,
+)
 from invad.metrics.cuts import fixed_cuts
 from invad.metrics.keys import Float64Array, IntArray, to_keys
 from invad.metrics.pixels import ImagePixels
 from invad.metrics.results import KEYS, ClassResult, Interval, Protocol, Results
+from invad.metrics.threads import in_threads
 
 PERCENTILES = (2.5, 97.5)
 """The ends of a 95 % interval."""
@@ -45,12 +56,13 @@ def file_pixels(images: Sequence[ImagePixels], weights: IntArray, threads: int) 
     extents = drawn_extents(images, weights)
     raw = np.unique(np.concatenate([fixed_cuts(*extent) for extent in np.unique(extents, axis=0).tolist()]))
     keys = to_keys(np.concatenate([image.defect for image in images], dtype=widest(images)))
-    sizes = np.concatenate([image.sizes for image in images])
+    sizes = join_sizes(images)
     order = np.lexsort((sizes, keys))
     keys = keys[order]
     cuts = merge_cuts(keys, raw)
     table, sources = make_table(cuts.keys), [image.source for image in images]
-    ends = np.cumsum(count_in_threads(table, sources, threads)[1:-1], dtype=np.int64)
+    normals = sum(image.normals for image in images)
+    ends = np.cumsum(count_in_threads(table, sources, normals, threads)[1:-1], dtype=np.int64)
     normal_image, outside = file_normals(table, sources, ends)
     return FiledPixels(
         cuts=cuts,
@@ -77,10 +89,11 @@ def weighted_counts(pixels: FiledPixels, weights: IntArray, extent: Float64Array
     kernels.weigh_slots(pixels.normal_image, pixels.ends, weights, slots[1:-1])
     slots[[0, -1]] = weights @ pixels.outside
     each = weights[pixels.defect_image]
+    shares, defects = reach_defects(pixels.cuts, each * pixels.shares), reach_defects(pixels.cuts, each)
     normals = reach_normals(pixels.cuts, slots)
     low, high = extent.tolist()
     regions = int(pixels.regions @ weights)
-    return join_counts(pixels.cuts, each, each * pixels.shares, normals, regions=regions, extent=(low, high))
+    return join_counts(pixels.cuts, defects, shares, normals, regions=regions, extent=(low, high))
 
 
 def resample_weights(images: int, resamples: int, seed: int, name: str) -> IntArray:

@@ -1,6 +1,7 @@
 """What may enter a metric: every array is checked here, once, with an error that says what was expected."""
 
 from collections.abc import Iterable, Sequence
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy.typing as npt
 
 from invad.errors import MetricError
 from invad.metrics.results import PROTOCOLS, Protocol
+from invad.metrics.threads import in_threads
 
 FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
@@ -31,35 +33,43 @@ def to_numpy(values: ArrayLike) -> npt.NDArray[Any]:
     return np.asarray(values)
 
 
-def check_maps(maps: ArrayLike) -> list[FloatArray]:
-    """Anomaly maps as a list of finite float (H, W) arrays.
+def check_maps(maps: ArrayLike) -> FloatArray | list[FloatArray]:
+    """Anomaly maps, finite or not: floats (N, H, W), or a list of (H, W) where they came as a sequence.
 
     Raises:
-        MetricError: no map, a map that is not (H, W), or is empty, of integers, or holds NaN or infinity.
+        MetricError: no map, or a map that is not (H, W), or is empty or of integers.
     """
-    images = [to_numpy(image) for image in _images(maps, "maps")]
-    for index, image in enumerate(images):
+    images = _images(maps, "maps")
+    for index, image in enumerate(images[:1] if isinstance(images, np.ndarray) else images):  # one stands for an array
         if image.dtype.name not in FLOATS:
             raise MetricError(f"maps must be float16, float32 or float64, but map {index} is {image.dtype}: convert it")
         if image.ndim != 2 or image.size == 0:
             raise MetricError(f"maps must be (N, H, W) or a sequence of (H, W), but map {index} is {image.shape}")
-    _refuse("maps must be finite, but NaN or infinity is in map", (not _finite(image) for image in images))
     return images
 
 
-def check_masks(masks: ArrayLike, maps: Sequence[FloatArray]) -> list[BoolArray]:
-    """Masks as a list of bool (H, W) arrays of the maps' sizes, True on a defect.
+def check_finite(extents: Iterable[tuple[float, float]]) -> None:
+    """Refuse maps by their lowest and highest scores: NaN passes through both, and infinity is one of them."""
+    _refuse("maps must be finite, but NaN or infinity is in map", (not all(map(isfinite, ends)) for ends in extents))
+
+
+def check_masks(masks: ArrayLike, maps: FloatArray | list[FloatArray], threads: int = 1) -> BoolArray | list[BoolArray]:
+    """Masks of the maps' sizes, True on a defect: (N, H, W), or a list of (H, W) where they came so or were copied.
 
     Raises:
         MetricError: another number or size than the maps, or values other than 0 and 1.
     """
-    images = [to_numpy(mask) for mask in _images(masks, "masks")]
+    images = _images(masks, "masks")
     if len(images) != len(maps):
         raise MetricError(f"one mask per map is needed: there are {len(maps)} maps and {len(images)} masks")
     for index, (mask, scores) in enumerate(zip(images, maps, strict=True)):
         if mask.shape != scores.shape:
             raise MetricError(f"mask {index} is {mask.shape} but its map is {scores.shape}: resize one to the other")
-    _refuse("masks must be bool or 0 and 1 (for 0/255 use mask > 127), other values are in mask", map(_odd, images))
+    parts = np.array_split(images, threads) if isinstance(images, np.ndarray) else images
+    if any(in_threads(_odd, parts, threads)):
+        _refuse("masks must be bool or 0 and 1 (for 0/255 use mask > 127), other values are in mask", map(_odd, images))
+    if isinstance(images, np.ndarray) and images.itemsize == 1:
+        return images.view(np.bool_)
     return [_as_bool(mask) for mask in images]
 
 
@@ -112,19 +122,13 @@ def check_protocol(protocol: str) -> Protocol:
     raise MetricError(f"the protocol is one of {', '.join(PROTOCOLS)}, not {protocol!r}")
 
 
-def _images(values: ArrayLike, name: str) -> list[Any]:
+def _images(values: ArrayLike, name: str) -> npt.NDArray[Any] | list[npt.NDArray[Any]]:
     if getattr(values, "ndim", 3) != 3:
         raise MetricError(f"{name} must be (N, H, W) or a sequence of (H, W), but are {tuple(values.shape)}")
-    images = list(values)
-    if not images:
+    images = to_numpy(values) if hasattr(values, "ndim") else [to_numpy(image) for image in values]
+    if len(images) == 0:
         raise MetricError(f"{name} must hold at least one image, but are empty")
     return images
-
-
-def _finite(image: npt.NDArray[Any]) -> bool:
-    """Whether all values are: NaN passes through minima and maxima, and infinities are one of them."""
-    with np.errstate(invalid="ignore"):
-        return bool(np.isfinite(image.min()) and np.isfinite(image.max()))
 
 
 def _as_bool(mask: npt.NDArray[Any]) -> BoolArray:

@@ -13,17 +13,15 @@ from invad.metrics.checks import (
     UndefinedMetricError,
     check_consistent,
     check_labels,
-    check_maps,
-    check_masks,
     check_protocol,
     check_scores,
 )
-from invad.metrics.counting import choose_threads, in_threads
 from invad.metrics.counts import PixelCounts, Ranking, check_pixels, pool, pool_with, rank
-from invad.metrics.pixels import ImagePixels, split_pixels
+from invad.metrics.pixels import ImagePixels, read_pixels
 from invad.metrics.ranking import auroc, average_precision, check_images, f1max, ioumax
 from invad.metrics.region import aupro_evenly, aupro_exactly
 from invad.metrics.results import IMAGE_KEYS, KEYS, MEANS, RANGE_KEYS, ClassResult, Protocol
+from invad.metrics.threads import choose_threads, in_threads
 from invad.metrics.thresholds import maxima_evenly, range_metrics
 
 Values = dict[str, float | None]
@@ -107,7 +105,7 @@ def _evaluate_tensors(
 
     checked, truth = check_tensors(maps, masks)
     images = join_images(list(split_tensors(checked, truth)), check_labels(labels, len(checked)), scores)
-    counts = pool_with([image.pixels for image in images], lambda keys: count_tensors(checked, truth, keys), 1)
+    counts = pool_with([image.pixels for image in images], lambda keys: count_tensors(checked, truth, keys))
     return describe(name, images, counts, protocol, 1)
 
 
@@ -115,11 +113,8 @@ def read_images(
     maps: ArrayLike, masks: ArrayLike, labels: ArrayLike, scores: ArrayLike | None, threads: int = 1
 ) -> list[Image]:
     """The images of a batch, checked together; they hold on to the arrays. Raises MetricError."""
-    checked = check_maps(maps)
-    truth = check_masks(masks, checked)
-    anomalous = check_labels(labels, len(checked))
-    pixels = in_threads(lambda pair: split_pixels(*pair), list(zip(checked, truth, strict=True)), threads)
-    return join_images(pixels, anomalous, scores)
+    pixels = read_pixels(maps, masks, threads)
+    return join_images(pixels, check_labels(labels, len(pixels)), scores)
 
 
 def join_images(pixels: Sequence[ImagePixels], labels: BoolArray, scores: ArrayLike | None) -> list[Image]:

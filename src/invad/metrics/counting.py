@@ -6,31 +6,27 @@ own, sliced the finer the more cuts lie there. Thus the tables in use stay in a 
 not matter on what scale the scores are.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
-from invad.errors import MetricError
 from invad.metrics import kernels
 from invad.metrics.keys import IntArray, to_keys
 from invad.metrics.pixels import Source
-
-Given = TypeVar("Given")
-Found = TypeVar("Found")
+from invad.metrics.threads import drain, in_threads
 
 PART_BITS = 11
 """Leading bits that a chunk is dealt out by."""
 CHUNK = 1 << 21
-"""Pixels dealt out at a time, at least: the more, the longer each part's table is in the cache."""
+"""Pixels dealt out at a time, by and large: the more, the longer each part's table is in the cache."""
 PIECE = 1 << 18
 """Pixels gathered at a time, at most."""
 MOST_PLACED = (1 << 32) - 1
-"""Pixels that a slot of uint32 can hold."""
+"""Pixels that slots of uint32 can hold, also when they are summed up."""
 NOTHING = np.zeros(0, np.bool_)
 
 
@@ -90,9 +86,11 @@ def make_table(keys: Any) -> Table:
     )
 
 
-def gather_chunks(table: Table, images: Iterable[Source], outside: IntArray) -> Iterator[tuple[Any, int]]:
+def gather_chunks(
+    table: Table, images: Iterable[Source], outside: IntArray, chunk: int = CHUNK
+) -> Iterator[tuple[Any, int]]:
     """A buffer filled with keys of normal pixels, and how many, again and again; those outside the cuts are counted."""
-    keys, count = np.empty(CHUNK + PIECE, table.cuts.dtype), 0
+    keys, count = np.empty(chunk + PIECE, table.cuts.dtype), 0
     for image in images:
         scores, mask = image.load()
         for first in range(0, len(scores), PIECE):
@@ -100,34 +98,46 @@ def gather_chunks(table: Table, images: Iterable[Source], outside: IntArray) -> 
             bits = scores[piece].astype(table.kind, copy=False).view(table.cuts.dtype)
             hidden = NOTHING if mask is None else mask[piece]
             count = kernels.gather_keys(bits, hidden, table.ends, table.flips, keys, count, outside)
-            if count >= CHUNK:
+            if count >= chunk:
                 yield keys, count
                 count = 0
     yield keys, count
 
 
-def count_slots(table: Table, images: Sequence[Source]) -> Any:
-    """Normal pixels in each slot, (2 K + 1,), uint32 where that is enough, else int64."""
-    total, placed = None, 0
-    slots, outside = np.zeros(table.slots, np.uint32), np.zeros(2, np.int64)  # uint32 takes half the cache
-    dealt, parts = np.empty(CHUNK + PIECE, table.cuts.dtype), np.empty(len(table.firsts), np.int64)
-    for keys, count in gather_chunks(table, images, outside):
-        if placed + count > MOST_PLACED:
-            total, placed = slots.astype(np.int64) if total is None else total + slots, 0
-            slots[:] = 0
+def count_slots(table: Table, images: Iterable[Source], chunk: int, slots: Any) -> None:
+    """Add the normal pixels to their slots, (2 K + 1,), chunk by chunk."""
+    outside = np.zeros(2, np.int64)
+    dealt, parts = np.empty(chunk + PIECE, table.cuts.dtype), np.empty(len(table.firsts), np.int64)
+    for keys, count in gather_chunks(table, images, outside, chunk):
         kernels.deal(keys, count, table.shift, parts, dealt)
         kernels.count_dealt(dealt, parts, *table.lookup, table.crowded, slots)
-        placed += count
-    if total is None and placed + outside.sum() <= MOST_PLACED:
-        slots[[0, -1]] += outside.astype(np.uint32)
-        return slots
-    total = slots.astype(np.int64) if total is None else total + slots
-    total[[0, -1]] += outside
-    return total
+    slots[[0, -1]] += outside.astype(slots.dtype)
+
+
+def count_in_threads(table: Table, images: Sequence[Source], normals: int, threads: int) -> Any:
+    """Normal pixels in each slot, (2 K + 1,), uint32 where that holds them all, else int64.
+
+    Threads take image after image, so that none waits for one that is held up. Integers are added, so it makes no
+    difference which thread takes which.
+    """
+    kind = np.uint32 if normals <= MOST_PLACED else np.int64  # uint32 takes half the cache
+    waiting, workers = deque(images), max(1, min(threads, len(images)))
+    chunk = even_chunk(normals, workers)
+    slots = [np.zeros(table.slots, kind) for _ in range(workers)]
+    in_threads(lambda own: count_slots(table, drain(waiting), chunk, own), slots, workers)
+    for other in slots[1:]:
+        np.add(slots[0], other, out=slots[0])
+    return slots[0]
+
+
+def even_chunk(normals: int, workers: int) -> int:
+    """The size of a chunk at most `CHUNK` such that all workers have as many, and come to the end together."""
+    rounds = max(1, -(-normals // (workers * CHUNK)))
+    return max(1, -(-normals // (workers * rounds)))
 
 
 def count_slots_slowly(table: Table, images: Sequence[Source]) -> Any:
-    """As `count_slots`, in three lines of NumPy: for reading and testing."""
+    """As `count_in_threads`, in three lines of NumPy: for reading and testing."""
     slots = np.zeros(table.slots, np.int64)
     for image in images:
         scores, mask = image.load()
@@ -137,19 +147,6 @@ def count_slots_slowly(table: Table, images: Sequence[Source]) -> Any:
         at = cuts[np.minimum(place, len(cuts) - 1)] == keys
         slots += np.bincount(2 * place + at, minlength=table.slots)
     return slots
-
-
-def count_in_threads(table: Table, images: Sequence[Source], threads: int) -> Any:
-    """As `count_slots`, the images shared out; integers are added, so the number of threads changes nothing."""
-    each = max(1, -(-len(images) // threads))
-    shares = [images[first : first + each] for first in range(0, len(images), each)]
-    found = in_threads(lambda part: count_slots(table, part), shares, threads)
-    if len(found) == 1:
-        return found[0]
-    total = found[0].astype(np.int64)
-    for other in found[1:]:
-        total += other
-    return total
 
 
 def file_normals(
@@ -166,22 +163,3 @@ def file_normals(
         for keys, count in gather_chunks(table, [image], outside[index]):
             kernels.file_image(keys, count, table.shift, *table.lookup, index, heads, filed)
     return filed, outside
-
-
-def in_threads(compute: Callable[[Given], Found], items: Sequence[Given], threads: int) -> list[Found]:
-    """The results of all items, in their order; the kernels, OpenCV and NumPy's loops let other threads run."""
-    if min(threads, len(items)) < 2:
-        return [compute(item) for item in items]
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(compute, items))
-
-
-def choose_threads(threads: int | None) -> int:
-    """The number of threads asked for; None: Numba's, which is NUMBA_NUM_THREADS or the number of cores.
-
-    Raises:
-        MetricError: less than one.
-    """
-    if threads is not None and threads < 1:
-        raise MetricError(f"threads must be 1 or more, or None for all cores, but are {threads}")
-    return int(numba.config.NUMBA_NUM_THREADS) if threads is None else threads  # type: ignore[attr-defined]

@@ -7,20 +7,23 @@ Counts are integers and floating-point sums run in an order given by the scores,
 order of the images or the number of threads, to the bit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from invad.metrics.checks import ArrayLike, BoolArray, FloatArray, UndefinedMetricError, check_maps, check_masks
-from invad.metrics.counting import choose_threads, count_in_threads, in_threads, make_table
+from invad.metrics.checks import ArrayLike, BoolArray, FloatArray, UndefinedMetricError
+from invad.metrics.counting import count_in_threads, make_table
 from invad.metrics.cuts import fixed_cuts
+from invad.metrics.kernels import DIGITS, sort_digits
 from invad.metrics.keys import Float64Array, IntArray, keys_from, to_keys, to_scores
-from invad.metrics.pixels import ImagePixels, split_pixels
+from invad.metrics.pixels import ImagePixels, read_pixels
+from invad.metrics.threads import choose_threads
 
-Number = TypeVar("Number", np.int64, np.float64)
+BLOCK = 1 << 17
+"""Thresholds that a metric is computed for at a time."""
 Count = Callable[[Any], IntArray]
 """Ascending, distinct keys (K,) -> normal pixels in each slot (2 K + 1,), as `invad.metrics.counting` has them."""
 
@@ -37,6 +40,12 @@ class Ranking:
     negatives: int
     constant: bool
     """Whether all scores, of positives and negatives, are the same."""
+
+
+def blocks(count: int) -> Iterator[slice]:
+    """Runs of `BLOCK` thresholds, so that what is computed of them on the way stays in a cache."""
+    for first in range(0, count, BLOCK):
+        yield slice(first, min(first + BLOCK, count))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,10 +84,10 @@ class PixelCounts:
             constant=self.lowest == self.highest,
         )
 
-    @property
-    def overlaps(self) -> Float64Array:
-        """Per-region overlap at each distinct defect score, from the highest, in [0, 1], (J,)."""
-        return self.distinct.shares[::-1] / self.regions
+    def overlaps(self, block: slice = slice(None)) -> Float64Array:
+        """Per-region overlap at a block of the distinct defect scores, from the highest, in [0, 1]."""
+        found: Float64Array = np.minimum(self.distinct.shares[::-1][block] / self.regions, 1.0)
+        return found
 
     def at(self, cuts: Float64Array) -> tuple[IntArray, IntArray, Float64Array]:
         """Defect pixels and normal pixels with a score >= each of some fixed cuts, and the regions' overlap; (K,)."""
@@ -136,44 +145,41 @@ def widest(images: Sequence[ImagePixels]) -> npt.DTypeLike:
     return max((image.defect.dtype for image in images), key=lambda kind: kind.itemsize)
 
 
-def sort_defects(images: Sequence[ImagePixels], threads: int) -> tuple[Any, npt.NDArray[np.uint32]]:
-    """Keys and sizes of the regions of all defect pixels, ascending by both, (d,); cost O(d log d)."""
+def sort_defects(images: Sequence[ImagePixels]) -> tuple[Any, npt.NDArray[np.uint32]]:
+    """Keys and sizes of the regions of all defect pixels, ascending by both, (d,); float32 costs O(d)."""
     keys = to_keys(np.concatenate([image.defect for image in images], dtype=widest(images)))
-    sizes = np.concatenate([image.sizes for image in images])
+    sizes = join_sizes(images)
     if keys.itemsize == 8:
         order = np.lexsort((sizes, keys))
         return keys[order], sizes[order]
+    width = np.uint64(int(sizes.max(initial=0)).bit_length())
     packed = keys.astype(np.uint64)
-    packed <<= np.uint64(32)
+    packed <<= width
     packed |= sizes
-    in_threads(np.ndarray.sort, np.array_split(packed, threads), threads)
-    packed.sort(kind="stable")  # Timsort: merges the parts that are in order already
-    return (packed >> np.uint64(32)).astype(np.uint32), packed.astype(np.uint32)
+    packed = sort_digits(packed, np.empty_like(packed), np.empty(DIGITS, np.int64))
+    return (packed >> width).astype(np.uint32), packed.astype(np.uint32) & np.uint32((1 << int(width)) - 1)
 
 
-def suffix_sums(values: Any, kind: type[Number]) -> npt.NDArray[Number]:
-    """Sum of the values from the k-th on, one after the other; (n,) -> (n + 1,)."""
-    sums = np.zeros(len(values) + 1, kind)
-    np.cumsum(values[::-1], out=sums[:-1][::-1])
-    return sums
+def join_sizes(images: Sequence[ImagePixels]) -> npt.NDArray[np.uint32]:
+    """The sizes of the regions of all defect pixels, (d,)."""
+    return np.concatenate([image.sizes for image in images])
 
 
 def pool(images: Sequence[ImagePixels], threads: int) -> PixelCounts:
     """The counts of a class; cost one pass over the normal pixels and a sort of the defect pixels."""
-    sources = [image.source for image in images]
-    return pool_with(images, lambda keys: count_in_threads(make_table(keys), sources, threads), threads)
+    sources, normals = [image.source for image in images], sum(image.normals for image in images)
+    return pool_with(images, lambda keys: count_in_threads(make_table(keys), sources, normals, threads))
 
 
-def pool_with(images: Sequence[ImagePixels], count: Count, threads: int) -> PixelCounts:
+def pool_with(images: Sequence[ImagePixels], count: Count) -> PixelCounts:
     """The counts of a class whose normal pixels somebody else counts."""
-    keys, sizes = sort_defects(images, threads)
+    keys, sizes = sort_defects(images)
     extent = min(image.lowest for image in images), max(image.highest for image in images)
     cuts = merge_cuts(keys, fixed_cuts(*extent))
     del keys
     normals = reach_normals(cuts, count(cuts.keys))
-    ones = np.broadcast_to(np.int64(1), sizes.shape)
-    regions = sum(image.regions for image in images)
-    return join_counts(cuts, ones, 1.0 / sizes, normals, regions=regions, extent=extent, threads=threads)
+    defects, regions = count_defects(cuts), sum(image.regions for image in images)
+    return join_counts(cuts, defects, reach_defects(cuts, 1.0 / sizes), normals, regions=regions, extent=extent)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,31 +193,55 @@ class Normals:
 
 
 def reach_normals(cuts: Cuts, slots: Any) -> Normals:
-    """Sum up the normal pixels in each slot, (2 K + 1,)."""
-    sums = suffix_sums(slots, np.int64)
-    at, above = sums[1:-1:2], sums[2::2]
-    return Normals(distinct=at[cuts.own], above=above[cuts.own], fixed=at[cuts.at], total=int(sums[0]))
+    """The normal pixels that reach the cuts, from those in each slot, (2 K + 1,), which `sum_up` changes."""
+    sum_up(slots)
+    at, above = slots[1:-1:2], slots[2::2]
+    return Normals(
+        distinct=at[cuts.own].astype(np.int64),
+        above=above[cuts.own].astype(np.int64),
+        fixed=at[cuts.at].astype(np.int64),
+        total=int(slots[0]),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Defects:
+    """Sums over the defect pixels that reach the cuts."""
+
+    distinct: Any  # (J,) with a score >= each distinct defect score
+    fixed: Any  # (F,) with a score >= each fixed cut
+    total: Any
+
+
+def count_defects(cuts: Cuts) -> Defects:
+    """How many defect pixels reach the cuts."""
+    count = len(cuts.new)
+    return Defects(distinct=count - np.flatnonzero(cuts.new), fixed=count - cuts.reach, total=count)
+
+
+def reach_defects(cuts: Cuts, values: npt.NDArray[Any]) -> Defects:
+    """The values (d,) of the defect pixels that reach the cuts, which `sum_up` changes."""
+    sum_up(values)
+    fixed, inside = np.zeros(len(cuts.reach), values.dtype), cuts.reach < len(values)
+    fixed[inside] = values[cuts.reach[inside]]
+    return Defects(distinct=values[cuts.new], fixed=fixed, total=values[0] if len(values) else values.dtype.type(0))
+
+
+def sum_up(values: npt.NDArray[Any]) -> None:
+    """Put the sum of the values from each one on in its place, the last value first; (n,)."""
+    np.cumsum(values[::-1], dtype=values.dtype, out=values[::-1])
 
 
 def join_counts(
-    cuts: Cuts,
-    weights: IntArray,
-    shares: Float64Array,
-    normals: Normals,
-    *,
-    regions: int,
-    extent: tuple[float, float],
-    threads: int = 1,
+    cuts: Cuts, defects: Defects, shares: Defects, normals: Normals, *, regions: int, extent: tuple[float, float]
 ) -> PixelCounts:
-    """The counts from how often each defect pixel is there, (d,), its share of its region, and the normal ones."""
-    sums = in_threads(lambda values: reach_defects(cuts, values), [weights, shares], threads)
-    (defects, defects_fixed), (overlaps, overlaps_fixed) = sums
+    """The counts from those of the defect pixels, their shares of their regions, and those of the normal ones."""
     scores = to_scores(cuts.keys[cuts.own])
     return PixelCounts(
-        distinct=Reached(cuts=scores, defects=defects, shares=overlaps, normals=normals.distinct),
+        distinct=Reached(cuts=scores, defects=defects.distinct, shares=shares.distinct, normals=normals.distinct),
         above=normals.above,
-        fixed=Reached(cuts=cuts.raw, defects=defects_fixed, shares=overlaps_fixed, normals=normals.fixed),
-        defects=int(weights.sum()),
+        fixed=Reached(cuts=cuts.raw, defects=defects.fixed, shares=shares.fixed, normals=normals.fixed),
+        defects=int(defects.total),
         normals=normals.total,
         regions=regions,
         lowest=extent[0],
@@ -219,17 +249,10 @@ def join_counts(
     )
 
 
-def reach_defects(cuts: Cuts, values: npt.NDArray[Any]) -> tuple[Any, Any]:
-    """Sum of the values (d,) of the defect pixels, from each distinct score on, (J,), and each fixed cut, (F,)."""
-    sums = suffix_sums(values, values.dtype.type)
-    return sums[:-1][cuts.new], sums[cuts.reach]
-
-
 def count_pixels(maps: ArrayLike, masks: ArrayLike) -> PixelCounts:
-    """The counts of checked maps and masks; raises MetricError as `check_maps` and `check_masks` do."""
-    checked, threads = check_maps(maps), choose_threads(None)
-    pairs = list(zip(checked, check_masks(masks, checked), strict=True))
-    return pool(in_threads(lambda pair: split_pixels(*pair), pairs, threads), threads)
+    """The counts of maps and masks; raises MetricError as `read_pixels` does."""
+    threads = choose_threads(None)
+    return pool(read_pixels(maps, masks, threads), threads)
 
 
 def check_pixels(counts: PixelCounts) -> PixelCounts:

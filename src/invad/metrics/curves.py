@@ -119,4 +119,4 @@ def pro(maps: ArrayLike, masks: ArrayLike) -> Curve:
     counts = check_pixels(count_pixels(maps, masks))
     ranking = counts.ranking
     false, before = ranking.negatives_from / ranking.negatives, ranking.negatives_above / ranking.negatives
-    return corners(ranking, false, before, np.minimum(counts.overlaps, 1.0))
+    return corners(ranking, false, before, counts.overlaps())

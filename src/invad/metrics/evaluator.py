@@ -13,10 +13,10 @@ from invad.metrics.bootstrap import with_intervals
 from invad.metrics.breakdown import evaluate_defects, evaluate_samples
 from invad.metrics.checks import ArrayLike, check_protocol
 from invad.metrics.classes import Image, evaluate_images, read_images
-from invad.metrics.counting import choose_threads
 from invad.metrics.pixels import Kept, Source
 from invad.metrics.results import KEYS, SAMPLE_TITLES, ClassResult, DefectResult, Protocol, Results, SampleResult
 from invad.metrics.spool import Spool, Spooled, read_batches
+from invad.metrics.threads import choose_threads
 
 MEMORY = 1 << 31
 """Bytes of maps that an evaluator keeps before it goes on in a temporary folder."""

@@ -10,6 +10,9 @@ from typing import Any
 import numba
 import numpy as np
 
+DIGIT_BITS = 11
+DIGITS = 1 << DIGIT_BITS
+"""Values of a digit by which `sort_digits` sorts."""
 SLICES_PER_CUT = 2
 """At least; at most twice as many, as a part has a power of two."""
 MOST_STEPS = 16
@@ -17,18 +20,111 @@ MOST_STEPS = 16
 
 
 @numba.njit(cache=True, nogil=True)
-def pack_regions(bits: Any, labels: Any, sizes: Any, defect: Any, of: Any) -> None:
-    """Sum up sizes (R + 1,) of the regions, then write each labelled pixel's bits and size of region, both (d,).
+def count_marked(masks: Any, counts: Any) -> None:
+    """Count the marked pixels of each mask; (n, H, W) -> (n,)."""
+    for image in range(len(masks)):
+        count = 0
+        for row in masks[image]:
+            for marked in row:
+                count += marked
+        counts[image] = count
 
-    labels (n,): the region of each pixel, 0 for none.
+
+@numba.njit(cache=True, nogil=True)
+def split_regions(scores: Any, masks: Any, counts: Any, runs: Any, defect: Any, sizes: Any, regions: Any) -> None:
+    """Write each marked pixel's score and the size of its 8-connected region, (d,), and the regions of images, (n,).
+
+    scores, masks: (n, H, W). counts (n,): marked pixels. runs (5, m): room for the runs of marked pixels in the rows of
+    an image, of which there are as many as marked pixels at most.
     """
-    for label in labels:
-        sizes[label] += 1
+    rows, starts, ends, parents, areas = runs
+    at = 0
+    for image in range(len(masks)):
+        count = _find_runs(masks[image], rows, starts, ends) if counts[image] else 0
+        _join_runs(rows[:count], starts, ends, parents)
+        regions[image] = 0
+        for run in range(count):
+            parents[run] = parents[parents[run]]  # now the first run of its region, as the parent came before
+            areas[run] = 0
+            areas[parents[run]] += ends[run] - starts[run]
+            regions[image] += parents[run] == run
+        for run in range(count):
+            for column in range(starts[run], ends[run]):
+                defect[at], sizes[at] = scores[image, rows[run], column], areas[parents[run]]
+                at += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_runs(mask: Any, rows: Any, starts: Any, ends: Any) -> int:
+    """Write the row of each run of marked pixels, its first column and the one after its last; returns their number."""
     count = 0
-    for index in range(len(labels)):
-        if labels[index]:
-            defect[count], of[count] = bits[index], sizes[labels[index]]
+    for row in range(mask.shape[0]):
+        inside = False
+        for column in range(mask.shape[1]):
+            if mask[row, column] != inside:
+                inside = not inside
+                if inside:
+                    rows[count], starts[count] = row, column
+                else:
+                    ends[count] = column
+                    count += 1
+        if inside:
+            ends[count] = mask.shape[1]
             count += 1
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _join_runs(rows: Any, starts: Any, ends: Any, parents: Any) -> None:
+    """Link the runs that touch, at corners too: parents[r] is an earlier run of the same region, or r if none is."""
+    above = 0  # the first run of the row above that ends far enough to the right
+    for run in range(len(rows)):
+        parents[run] = run
+        while rows[above] < rows[run] - 1 or (rows[above] < rows[run] and ends[above] < starts[run]):
+            above += 1
+        other = above
+        while rows[other] < rows[run] and starts[other] <= ends[run]:
+            one, two = _first(run, parents), _first(other, parents)
+            parents[max(one, two)] = min(one, two)
+            other += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _first(run: Any, parents: Any) -> Any:
+    """The first run of a region as far as it is known; the way there becomes shorter for the next."""
+    while parents[run] != run:
+        parents[run] = parents[parents[run]]
+        run = parents[run]
+    return run
+
+
+@numba.njit(cache=True, nogil=True)
+def sort_digits(values: Any, spare: Any, heads: Any) -> Any:
+    """Sort uint64 values (n,) digit by digit, from the lowest; returns the one of values and spare that holds them.
+
+    heads (DIGITS,): room. A digit that all values share takes no time.
+    """
+    varies = np.uint64(0)
+    for value in values:
+        varies |= value ^ values[0]
+    last = np.uint64(DIGITS - 1)
+    for place in range(0, 64, DIGIT_BITS):
+        shift = np.uint64(place)
+        if (varies >> shift) & last:
+            heads[:] = 0
+            for value in values:
+                heads[(value >> shift) & last] += 1
+            start = 0
+            for digit in range(len(heads)):
+                size = heads[digit]
+                heads[digit] = start
+                start += size
+            for value in values:
+                digit = (value >> shift) & last
+                spare[heads[digit]] = value
+                heads[digit] += 1
+            values, spare = spare, values
+    return values
 
 
 @numba.njit(cache=True, nogil=True)

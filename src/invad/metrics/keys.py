@@ -26,15 +26,23 @@ def to_keys(scores: FloatArray) -> Any:
         [1082130431, 2147483648, 2147483648, 3221225472]
     """
     bits = (scores + scores.dtype.type(0)).view(f"u{scores.itemsize}")  # -0.0 + 0.0 is 0.0
-    sign = bits.dtype.type(1 << (8 * scores.itemsize - 1))
-    return np.where(bits & sign, ~bits, bits | sign)
+    bits ^= _flips(bits)
+    return bits
 
 
 def to_scores(keys: Any) -> FloatArray:
     """The scores of keys: the inverse of `to_keys`, but for the sign of zero."""
-    sign = keys.dtype.type(1 << (8 * keys.itemsize - 1))
-    scores: FloatArray = np.where(keys & sign, keys ^ sign, ~keys).view(f"f{keys.itemsize}")
+    bits = _flips(~keys)
+    bits ^= keys
+    scores: FloatArray = bits.view(f"f{keys.itemsize}")
     return scores
+
+
+def _flips(bits: Any) -> Any:
+    """All bits where the first one is set, else the first one alone."""
+    flips = bits.view(f"i{bits.itemsize}") >> (8 * bits.itemsize - 1)
+    flips |= np.iinfo(flips.dtype).min
+    return flips.view(bits.dtype)
 
 
 def keys_from(cuts: Float64Array, kind: npt.DTypeLike) -> Any:

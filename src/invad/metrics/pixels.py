@@ -1,14 +1,18 @@
 """What is kept of one image's pixels: its defect pixels at hand, all of them wherever they lie."""
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from invad.metrics.checks import BoolArray, FloatArray
-from invad.metrics.kernels import pack_regions
+from invad.metrics import kernels
+from invad.metrics.checks import ArrayLike, BoolArray, FloatArray, check_finite, check_maps, check_masks
+from invad.metrics.threads import in_threads
+
+STACK = 16
+"""Images of an array handled at a time."""
 
 
 class Source(Protocol):
@@ -53,27 +57,50 @@ class ImagePixels:
     highest: float
 
 
-def split_pixels(scores: FloatArray, mask: BoolArray) -> ImagePixels:
-    """One image's pixels, from its map (H, W) and mask (H, W), which are kept as they are, not copied."""
-    wide: FloatArray = scores.astype(
-        np.float32 if scores.itemsize <= 4 else np.float64, copy=False
-    )  # NumPy's float16 is slow
-    defects = int(np.count_nonzero(mask))
-    defect, sizes = np.empty(defects, wide.dtype), np.empty(defects, np.uint32)
-    regions = _split_regions(wide, mask, defect, sizes) if defects else 0
-    return ImagePixels(
-        source=Kept(scores=scores, mask=mask if defects else None),
-        defect=defect,
-        sizes=sizes,
-        normals=scores.size - defects,
-        regions=regions,
-        lowest=float(wide.min()),
-        highest=float(wide.max()),
-    )
+def read_pixels(maps: ArrayLike, masks: ArrayLike, threads: int) -> list[ImagePixels]:
+    """The pixels of maps and masks, image by image; they hold on to the arrays.
+
+    Raises:
+        MetricError: as `check_maps`, `check_masks` and `check_finite` raise it.
+    """
+    checked = check_maps(maps)
+    stacks = pile_up(checked, check_masks(masks, checked, threads))
+    pixels = list(chain.from_iterable(in_threads(lambda stack: split_stack(*stack), stacks, threads)))
+    check_finite([(image.lowest, image.highest) for image in pixels])
+    return pixels
 
 
-def _split_regions(scores: FloatArray, mask: BoolArray, defect: FloatArray, sizes: npt.NDArray[np.uint32]) -> int:
-    """Fill in the defect pixels' scores and the sizes of their regions; the number of regions."""
-    count, labels = cv2.connectedComponents(np.ascontiguousarray(mask).view(np.uint8), connectivity=8)
-    pack_regions(scores.ravel(), labels.ravel(), np.zeros(count, np.uint32), defect, sizes)
-    return int(count) - 1
+def pile_up(
+    maps: FloatArray | list[FloatArray], masks: BoolArray | list[BoolArray]
+) -> list[tuple[FloatArray, BoolArray]]:
+    """Maps and masks in stacks (n, H, W): several images of an array, as threads get in each other's way where a
+    stack takes less than a millisecond; else one by one, as sizes and types may differ."""
+    if isinstance(maps, np.ndarray) and isinstance(masks, np.ndarray):
+        firsts = range(0, len(maps), STACK)
+        return [(maps[first : first + STACK], masks[first : first + STACK]) for first in firsts]
+    return [(scores[np.newaxis], mask[np.newaxis]) for scores, mask in zip(maps, masks, strict=True)]
+
+
+def split_stack(scores: FloatArray, masks: BoolArray) -> list[ImagePixels]:
+    """The pixels of maps (n, H, W) and masks (n, H, W), which are kept as they are, not copied."""
+    wide = np.ascontiguousarray(scores, np.float32 if scores.itemsize <= 4 else np.float64)  # NumPy's float16 is slow
+    flat, marked = wide.reshape(len(wide), -1), np.ascontiguousarray(masks)
+    counts, regions = np.empty(len(wide), np.int64), np.empty(len(wide), np.int64)
+    kernels.count_marked(marked, counts)
+    defect, sizes = np.empty(counts.sum(), wide.dtype), np.empty(counts.sum(), np.uint32)
+    kernels.split_regions(wide, marked, counts, np.empty((5, counts.max()), np.int64), defect, sizes, regions)
+    with np.errstate(invalid="ignore"):  # NaN: found by whoever looks at the extents
+        lowest, highest = flat.min(1).tolist(), flat.max(1).tolist()
+    ends = np.cumsum(counts).tolist()
+    return [
+        ImagePixels(
+            source=Kept(scores=scores[index], mask=masks[index] if count else None),
+            defect=defect[end - count : end],
+            sizes=sizes[end - count : end],
+            normals=flat.shape[1] - count,
+            regions=regions[index].item(),
+            lowest=lowest[index],
+            highest=highest[index],
+        )
+        for index, (count, end) in enumerate(zip(counts.tolist(), ends, strict=True))
+    ]

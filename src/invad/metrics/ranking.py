@@ -5,37 +5,61 @@ Thresholds between two such scores admit more negatives and no positive, so no m
 the precision-recall curve.
 """
 
+from collections.abc import Iterator
+from math import fsum
+
 import numpy as np
 
 from invad.metrics.checks import ArrayLike, UndefinedMetricError, check_labels, check_protocol, check_scores
-from invad.metrics.counts import Ranking, check_pixels, count_pixels, rank
+from invad.metrics.counts import Ranking, blocks, check_pixels, count_pixels, rank
+from invad.metrics.keys import IntArray
 from invad.metrics.results import Protocol
 from invad.metrics.thresholds import maxima_evenly
 
 
 def auroc(ranking: Ranking) -> float:
     """Share of the (positive, negative) pairs in the right order, ties counted half, in [0, 1]."""
-    at = np.diff(ranking.positives_from, prepend=0)
-    doubled = at * (2 * ranking.negatives - ranking.negatives_from - ranking.negatives_above)
-    return int(doubled.sum()) / (2 * ranking.positives * ranking.negatives)
+    doubled = 0
+    for at, block in _steps(ranking):
+        below = 2 * ranking.negatives - ranking.negatives_from[block] - ranking.negatives_above[block]
+        doubled += int((at * below).sum())
+    return doubled / (2 * ranking.positives * ranking.negatives)
 
 
 def average_precision(ranking: Ranking) -> float:
     """Sum over the thresholds of precision times the step in recall, in [0, 1]."""
-    at = np.diff(ranking.positives_from, prepend=0)
-    precision = ranking.positives_from / np.maximum(ranking.positives_from + ranking.negatives_from, 1)
-    return min(1.0, float(np.sum(at * precision)) / ranking.positives)
+    sums = []
+    for at, block in _steps(ranking):
+        hits = ranking.positives_from[block]
+        sums.append(float(np.sum(at * (hits / np.maximum(hits + ranking.negatives_from[block], 1)))))
+    return min(1.0, fsum(sums) / ranking.positives)
 
 
 def f1max(ranking: Ranking) -> float:
     """Largest F1 = 2 TP / (2 TP + FP + FN) over the thresholds, in [0, 1]."""
-    predicted = ranking.positives_from + ranking.negatives_from
-    return float(np.max(2 * ranking.positives_from / (predicted + ranking.positives)))
+    found = []
+    for block in blocks(len(ranking.scores)):
+        hits = ranking.positives_from[block]
+        found.append(np.max(2 * hits / (hits + ranking.negatives_from[block] + ranking.positives)))
+    return float(max(found))
 
 
 def ioumax(ranking: Ranking) -> float:
     """Largest IoU = TP / (TP + FP + FN) over the thresholds, in [0, 1]."""
-    return float(np.max(ranking.positives_from / (ranking.positives + ranking.negatives_from)))
+    found = []
+    for block in blocks(len(ranking.scores)):
+        hits = ranking.positives_from[block]
+        found.append(np.max(hits / (ranking.positives + ranking.negatives_from[block])))
+    return float(max(found))
+
+
+def _steps(ranking: Ranking) -> Iterator[tuple[IntArray, slice]]:
+    """The positives at the thresholds of each block, and the block."""
+    before = 0
+    for block in blocks(len(ranking.scores)):
+        hits = ranking.positives_from[block]
+        yield np.diff(hits, prepend=before), block
+        before = int(hits[-1])
 
 
 def check_images(ranking: Ranking) -> Ranking:

@@ -4,10 +4,12 @@ Regions are the 8-connected components of the masks. At a threshold, PRO is the 
 the region's pixels that reach it, and FPR the share of all normal pixels that do.
 """
 
+import math
+
 import numpy as np
 
 from invad.metrics.checks import ArrayLike, UndefinedMetricError, check_protocol
-from invad.metrics.counts import PixelCounts, Ranking, check_pixels, count_pixels
+from invad.metrics.counts import PixelCounts, blocks, check_pixels, count_pixels
 from invad.metrics.cuts import PAPER_STEPS, paper_cuts
 from invad.metrics.keys import Float64Array
 from invad.metrics.results import Protocol
@@ -28,24 +30,27 @@ def aupro_exactly(counts: PixelCounts) -> float:
     defect score, then straight to the point with the pixels at this score: diagonally if normal pixels share it.
     """
     ranking = counts.ranking
-    inside = int(np.searchsorted(ranking.negatives_from, FPR_LIMIT * counts.normals, "right"))
-    before = np.zeros(len(counts.above) + 1)  # the overlap that each point starts from
-    np.minimum(counts.overlaps, 1.0, out=before[1:])
-    starts = np.append(0, ranking.negatives_from[:inside])  # (inside + 1,) its false alarms
-    area = float(np.sum((ranking.negatives_above[:inside] - starts[:-1]) * before[:inside]))
-    diagonal = ranking.negatives_from[:inside] - ranking.negatives_above[:inside]
-    area += float(np.sum(diagonal * (before[:inside] + before[1 : inside + 1]))) / 2
-    area += _last_step(ranking, before, int(starts[-1]), inside, FPR_LIMIT * counts.normals)
-    return min(1.0, area / (FPR_LIMIT * counts.normals))
+    limit = FPR_LIMIT * counts.normals
+    inside = int(np.searchsorted(ranking.negatives_from, limit, "right"))
+    areas, start, level = [], 0, 0.0  # the false alarms and the overlap that a point starts from
+    for block in blocks(inside):
+        end, above, overlap = ranking.negatives_from[block], ranking.negatives_above[block], counts.overlaps(block)
+        starts, levels = np.append(start, end[:-1]), np.append(level, overlap[:-1])
+        areas.append(float(np.sum((above - starts) * levels)))
+        areas.append(float(np.sum((end - above) * (levels + overlap))) / 2)
+        start, level = int(end[-1]), float(overlap[-1])
+    areas.append(_last_step(counts, start, level, inside, limit))
+    return min(1.0, math.fsum(areas) / limit)
 
 
-def _last_step(ranking: Ranking, overlap: Float64Array, start: int, inside: int, limit: float) -> float:
+def _last_step(counts: PixelCounts, start: int, level: float, inside: int, limit: float) -> float:
     """Area from the last point inside to the limit, level and then diagonal, in false alarms times overlap."""
-    level = overlap[inside]
-    if inside == len(ranking.negatives_from) or ranking.negatives_above[inside] >= limit:
-        return float((limit - start) * level)
+    ranking = counts.ranking
+    if inside == len(ranking.scores) or ranking.negatives_above[inside] >= limit:
+        return (limit - start) * level
     above, end = ranking.negatives_above[inside], ranking.negatives_from[inside]
-    reached = level + (overlap[inside + 1] - level) * (limit - above) / (end - above)
+    next_level = counts.overlaps(slice(inside, inside + 1))[0]
+    reached = level + (next_level - level) * (limit - above) / (end - above)
     return float((above - start) * level + (limit - above) * (level + reached) / 2)
 
 
