@@ -137,14 +137,24 @@ class Run:
         rows = [json.loads(line) for line in lines]
         return tuple(Record(image=Path(r["image"]), class_name=r["class"], split=r["split"]) for r in rows)
 
+    def require_trained_here(self) -> None:
+        """Refuse a run that was imported: nothing says what it was trained on.
+
+        Raises:
+            RunError: it was.
+        """
+        if not self.records_file.is_file():
+            raise RunError(
+                f"{self.path} has no list of training images (imported weights?); it can neither be gone on with nor "
+                f"done again"
+            )
+
     def check_records(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
         """Refuse to go on with other images to learn from than the run was started with.
 
         Raises:
-            RunError: the list of images or one of them has changed, or the run was imported and has none.
+            RunError: the list of images or one of them has changed.
         """
-        if not self.records_file.is_file():
-            raise RunError(f"{self.path} has no list of training images (imported weights?); it cannot be gone on with")
         self._check_images(self.records_file, "training images", records, hashes)
 
     def check_held_back(self, records: Sequence[Record], hashes: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ import pytest
 from invad.cli.main import VERBS, parse
 
 SETTINGS = """accumulate batch-size blocks cache cache-dir cache-memory checkpoint-every choose-by classes data device
-encoder epochs eval-every feature-disk feature-memory gradient-clip held-back image-size keep latent-
-channels learning-rate levels loss-weight model no-resize-levels no-skip-unreadable no-validation
+encoder epochs eval-every feature-disk feature-memory gradient-clip held-back image-size keep
+latent-channels learning-rate levels loss-weight model no-resize-levels no-skip-unreadable no-validation
 patience precision resize-levels seed skip-unreadable split style-channels track validation views
 weights"""
 OPTIONS = {

@@ -35,7 +35,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         blocks=(1, 1, 2), epochs=2, batch_size=8,
     )  # fmt: skip
     invad.train(settings, root / "run", quiet=True)
-    (root / "run/calibration.json").write_text(json.dumps({"format": "invad-calibration", "overall": {"value": 0.3}}))
+    invad.calibrate(root / "run", normal=[root / "set/capsule/test/good"], false_alarms=0.3, quiet=True)
     return root / "run"
 
 
@@ -81,13 +81,14 @@ def test_predictor_takes_any_model(kind: str, trained: Path, exported: Callable[
     image = photos(1, 130, 110)[0]
     ours, theirs = invad.load(trained)(image), invad.load(exported(kind), threshold=0.0)(image)
     assert theirs.score == pytest.approx(ours.score, abs=1e-5) and theirs.anomalous
+    assert invad.load(exported(kind)).calibration == invad.load(trained).calibration is not None
     assert np.abs(ours.map - theirs.map).max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_what_rides_inside(kind: str, trained: Path, exported: Callable[[str], Path]) -> None:
     opened = open_model(exported(kind), device="cpu")
-    assert opened.decision == {"format": "invad-calibration", "overall": {"value": 0.3}}
+    assert opened.decision == json.loads((trained / "calibration.json").read_text())
     assert opened.scale == Run.open(trained).scale()
     assert opened.model == open_model(trained, device="cpu").model
     manifest = opened.scorer.manifest  # type: ignore[attr-defined]

@@ -171,7 +171,7 @@ def _span(seconds: float) -> str:
 
     Example:
         >>> _span(0.4), _span(75), _span(7300)
-        ('0.4 s', '1 min 15 s', '2 h 2 min')
+        ('0.4 s', '1 min 15 s', '2 h 1 min')
     """
     if seconds < 10:
         return f"{seconds:.1f} s"

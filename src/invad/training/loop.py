@@ -84,6 +84,7 @@ def resume(path: Path | str, *, quiet: bool = False) -> Run:
     longer those that the run was started with.
     """
     run = Run.open(Path(path))
+    run.require_trained_here()
     if run.complete:
         return run
     settings = run.settings()

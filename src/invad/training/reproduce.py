@@ -39,8 +39,11 @@ def reproduce(path: Path | str, out: Path | str, *, quiet: bool = False) -> Repr
         DataError: an image cannot be read.
     """
     run = Run.open(Path(path))
-    if not run.complete or not run.records_file.is_file():
-        raise RunError(f"{run.path} is not a complete run of a training here; only such a run can be done again")
+    run.require_trained_here()
+    if not run.complete:
+        raise RunError(
+            f"{run.path} is not complete; finish it by `invad train --resume {run.path}` before it is done again"
+        )
     settings = run.settings()
     images = open_images(open_data(settings), settings, start_processes(settings.device), quiet=True)
     require_same_images(run, images)
