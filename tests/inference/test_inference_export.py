@@ -81,14 +81,15 @@ def test_predictor_takes_any_model(kind: str, trained: Path, exported: Callable[
     image = photos(1, 130, 110)[0]
     ours, theirs = invad.load(trained)(image), invad.load(exported(kind), threshold=0.0)(image)
     assert theirs.score == pytest.approx(ours.score, abs=1e-5) and theirs.anomalous
-    assert invad.load(exported(kind)).calibration == invad.load(trained).calibration is not None
+    inside, outside = invad.load(exported(kind)).calibration, invad.load(trained).calibration
+    assert inside is not None and outside is not None and inside.overall == outside.overall
     assert np.abs(ours.map - theirs.map).max() < 1e-5
 
 
 @pytest.mark.parametrize("kind", FILES)
 def test_what_rides_inside(kind: str, trained: Path, exported: Callable[[str], Path]) -> None:
     opened = open_model(exported(kind), device="cpu")
-    assert opened.decision == json.loads((trained / "calibration.json").read_text())
+    assert opened.decision == {**json.loads((trained / "calibration.json").read_text()), "images": "good"}
     assert opened.scale == Run.open(trained).scale()
     assert opened.model == open_model(trained, device="cpu").model
     manifest = opened.scorer.manifest  # type: ignore[attr-defined]

@@ -181,7 +181,6 @@ def _check(
 
 def _manifest(run: Run, settings: TrainSettings, model: InvAD, precision: Precision) -> Manifest:
     """What rides inside."""
-    calibration = run.path / "calibration.json"
     lines = run.records_file.read_text(encoding="utf-8").splitlines() if run.records_file.is_file() else []
     return Manifest(
         size=settings.size,
@@ -189,10 +188,18 @@ def _manifest(run: Run, settings: TrainSettings, model: InvAD, precision: Precis
         scale=run.scale(),
         model=model_checksum(model),
         classes=tuple(sorted({json.loads(line)["class"] for line in lines})),
-        decision=json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else None,
+        decision=_decision(run.path / "calibration.json"),
         settings={name: value for name, value in dataclasses.asdict(settings).items() if name not in PRIVATE},
         versions=environment(),
     )
+
+
+def _decision(file: Path) -> dict[str, Any] | None:
+    """The calibration in a run folder, if there is one; of the places of its images only their last names."""
+    if not file.is_file():
+        return None
+    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return {**values, "images": ", ".join(Path(place).name for place in values["images"].split(", "))}
 
 
 PRIVATE = ("data", "weights", "cache_dir", "device")
