@@ -65,5 +65,5 @@ def test_a_changed_image_is_refused(file: str, small_set: Path, tmp_path: Path) 
 def test_a_run_that_is_not_complete_is_refused(untouched: Run, tmp_path: Path) -> None:
     run = copy_of(untouched, tmp_path)
     run.scale_file.unlink()
-    with pytest.raises(RunError, match="not a complete run"):
+    with pytest.raises(RunError, match="is not complete"):
         reproduce(run.path, tmp_path / "again")
