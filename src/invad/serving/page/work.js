@@ -1,0 +1,93 @@
+// From a file to an entry of the strip: sent, answered, its map read and its thumbnail made.
+
+import { predict, Refused } from "./api.js";
+import { pngOf, readMap } from "./map.js";
+import { changed, say, state } from "./state.js";
+import { thumbnail } from "./strip.js";
+import { bytes, DECISIONS, plural, score } from "./words.js";
+
+const MOST = 300; // entries kept; each holds a map and a thumbnail
+let count = 0;
+
+// A new entry: what is known of one image. `state` goes from waiting to done or failed.
+export function entryOf(file) {
+  return {
+    key: `image-${++count}`,
+    name: file.name,
+    file,
+    className: state.className,
+    state: "waiting",
+    time: 0,
+    error: null, // a sentence, if it failed
+    result: null, // the service's answer
+    model: null, // the checksum of the model that gave it
+    map: null,
+    picture: null, // an address to show the photo by
+    note: "", // what is unusual about how it is shown
+    thumb: null,
+  };
+}
+
+// Score one image. Throws what the queue can do something about: busy, away, no token.
+export async function work(entry, signal) {
+  const { limits } = state.info;
+  try {
+    if (entry.file.size > limits.body_bytes) {
+      throw new Refused(`${entry.name} has ${bytes(entry.file.size)}; the service takes at most ${bytes(limits.body_bytes)}.`);
+    }
+    const { model, result } = await predict(entry.file, entry.name, { className: entry.className, signal });
+    if (result.error) throw new Refused(result.error);
+    entry.map = await readMap(result.map);
+    await show(entry, signal);
+    Object.assign(entry, { result, model, state: "done" });
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    Object.assign(entry, { state: "failed", error: error.message });
+  }
+  entry.time = Date.now();
+}
+
+// A photo that the browser can show, and its thumbnail. For the kinds it cannot (TIFF), the service's own picture.
+async function show(entry, signal) {
+  let source = entry.file;
+  try {
+    entry.thumb = await thumbnail(source);
+  } catch {
+    const { result } = await predict(entry.file, entry.name, { className: entry.className, map: "overlay", signal });
+    if (result.error) throw new Refused(result.error);
+    source = pngOf(result.map);
+    entry.thumb = await thumbnail(source);
+    entry.note = "The browser cannot show this kind of file, so this is the service's small picture, with the heatmap in it.";
+  }
+  entry.picture = URL.createObjectURL(source);
+}
+
+// Take entries out of the page, and free what they hold.
+export function forget(entries) {
+  const gone = new Set(entries);
+  for (const entry of gone) if (entry.picture) URL.revokeObjectURL(entry.picture);
+  state.entries = state.entries.filter((entry) => !gone.has(entry));
+  if (gone.has(state.selected)) state.selected = null;
+  changed();
+}
+
+// Keep the page's memory bounded: the oldest finished ones go, but never the one in the viewer.
+export function trim() {
+  const finished = state.entries.filter((entry) => entry.state !== "waiting" && entry !== state.selected);
+  if (finished.length > MOST) forget(finished.sort((a, b) => a.time - b.time).slice(0, finished.length - MOST));
+}
+
+// Say what came of a round: one image in full, many in numbers.
+export function report(entries) {
+  if (entries.length === 1) {
+    const [{ name, error, result }] = entries;
+    say(error ? `${name}: ${error}` : `${name}: ${DECISIONS[result.decision].toLowerCase()}, score ${score(result.score)}, ${plural(result.regions.length, "region")}`);
+    return;
+  }
+  const of = (test) => entries.filter(test).length;
+  const parts = [plural(entries.length, "image"), `${of((e) => e.result?.decision === "defective")} defective`];
+  parts.push(`${of((e) => e.result?.decision === "good")} good`);
+  const failed = of((e) => e.error);
+  if (failed) parts.push(`${failed} could not be read`);
+  say(parts.join(", "));
+}
