@@ -13,10 +13,10 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from invad.errors import RunError
 from invad.serving.manifest import write_zip
 from invad.serving.marks import Mark, Marks
-from invad.serving.prediction import require_class
+from invad.serving.prediction import require_class, shown
 from invad.serving.refusals import refusals
 from invad.serving.schemas import MarkIn, MarkOut, MarksOut
-from invad.serving.service import Service
+from invad.serving.service import Service, known_classes
 
 NONE_KEPT = "this server keeps no marks; start it with --marks FOLDER"
 Id = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{64}$", description="The `id` of a result of /predict.")]
@@ -33,7 +33,7 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
 
     @app.get("/marks", tags=["marks"], summary="All marks", responses=refusals(401, 404, 421, 500))
     def list_marks() -> MarksOut:
-        return MarksOut(marks=[_shown(mark) for mark in kept().all()])
+        return MarksOut(marks=[_answer(mark) for mark in kept().all()])
 
     @app.get(
         "/marks/export",
@@ -85,18 +85,22 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         When this is answered, mark and image are on the disk.
         """
         require_class(service.predictor, wanted.class_name)
+        classes = known_classes(service.predictor)
+        name = None if wanted.name is None else shown(wanted.name)
+        only = classes[0] if len(classes) == 1 else None
         known = service.spool.get(id) if service.spool is not None else None
         try:
             if known is None:
-                mark = kept().change(id, wanted.mark, class_name=wanted.class_name, name=wanted.name)
+                mark = kept().change(id, wanted.mark, class_name=wanted.class_name, name=name)
             else:
                 recent, data = known
-                mark = kept().put(recent, data, wanted.mark, class_name=wanted.class_name, name=wanted.name)
+                class_name = wanted.class_name or recent.class_name or only
+                mark = kept().put(recent, data, wanted.mark, class_name=class_name, name=name)
         except RunError as error:
             raise HTTPException(507, str(error)) from error
         if mark is None:
             raise HTTPException(404, f"the image {id} was not predicted of late; predict it again, then mark it")
-        return _shown(mark)
+        return _answer(mark)
 
     @app.delete(
         "/marks/{id}",
@@ -116,7 +120,7 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         return Response(status_code=204)
 
 
-def _shown(mark: Mark) -> MarkOut:
+def _answer(mark: Mark) -> MarkOut:
     return MarkOut(**{name: value for name, value in asdict(mark).items() if name != "file"})
 
 

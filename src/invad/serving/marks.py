@@ -107,7 +107,7 @@ class Marks:
         kept = Mark(
             id=recent.id,
             mark=mark,
-            class_name=class_name or recent.class_name,
+            class_name=class_name,
             name=name or recent.name,
             width=recent.width,
             height=recent.height,

@@ -38,7 +38,7 @@ def add_prediction(app: FastAPI, service: Service, *, auth: bool, marks: bool) -
     )
     async def predict(
         response: Response,
-        files: Annotated[list[UploadFile], File(description="Images: BMP, JPEG, PNG, TIFF or WebP.")],
+        files: Annotated[list[UploadFile], File(min_length=1, description="Images: BMP, JPEG, PNG, TIFF or WebP.")],
         map: Annotated[MapKind, Query(description="Which picture of the map to send along.")] = "none",
         class_name: Annotated[
             str | None,
@@ -56,7 +56,7 @@ def add_prediction(app: FastAPI, service: Service, *, auth: bool, marks: bool) -
         require_class(predictor, class_name)
         try:
             with service.admitted(len(files)):
-                uploads = [Upload(name=_shown(file.filename), data=await file.read()) for file in files]
+                uploads = [Upload(name=shown(file.filename), data=await file.read()) for file in files]
                 found = await asyncio.gather(
                     *(service.predict(predictor, upload, map, class_name) for upload in uploads)
                 )
@@ -78,6 +78,11 @@ def require_class(predictor: Predictor, class_name: str | None) -> None:
         raise HTTPException(422, f"the model knows no class {class_name!r}; it knows {', '.join(known)}")
 
 
-def _shown(name: str | None) -> str:
-    """A name as sent, made fit to be shown: no control characters, and no longer than a file's name is."""
+def shown(name: str | None) -> str:
+    """Return a name as sent, made fit to be shown: no control characters, and no longer than a file's name is.
+
+    Example:
+        >>> shown("a\\x00.png")
+        'a\ufffd.png'
+    """
     return "".join(letter if letter.isprintable() else "�" for letter in name or "")[:LONGEST_NAME]

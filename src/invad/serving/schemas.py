@@ -61,7 +61,7 @@ class PredictionsOut(Answer):
     """The results of one request, in the order of its images."""
 
     model: str = Field(description="The checksum of the model that said all this.")
-    results: list[ResultOut]
+    results: list[ResultOut] = Field(description="One for each image.")
 
 
 class LimitsOut(Answer):
@@ -105,7 +105,7 @@ class InfoOut(Answer):
     pixel_thresholds: dict[str, float] = Field(description="The same for the classes that have their own.")
     scale: tuple[float, float] = Field(description="The map values that a `png` map shows as 0 and as 255.")
     calibration: CalibrationOut | None = Field(description="Null where the model has none.")
-    limits: LimitsOut
+    limits: LimitsOut = Field(description="What the server takes on at most.")
     auth: bool = Field(description="Whether requests need a bearer token.")
     marks: bool = Field(description="Whether marks are kept.")
 
@@ -113,7 +113,7 @@ class InfoOut(Answer):
 class StateOut(Answer):
     """Whether the server is there."""
 
-    status: Literal["alive", "ready", "stopping"]
+    status: Literal["alive", "ready", "stopping"] = Field(description="`stopping`: it takes no new images.")
 
 
 class ReloadOut(Answer):
@@ -129,7 +129,10 @@ class MarkIn(Answer):
 
     mark: Decision = Field(description="What the image really is.")
     class_name: str | None = Field(
-        default=None, min_length=1, max_length=200, description="What it shows; null: as it was predicted with."
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="What it shows; null: as it was predicted with, or the model's only class.",
     )
     name: str | None = Field(default=None, max_length=255, description="A name to show; null: as it was sent under.")
 
@@ -141,8 +144,8 @@ class MarkOut(Answer):
     mark: Decision = Field(description="What a person says that the image is.")
     class_name: str | None = Field(description="What it shows; null: not known.")
     name: str = Field(description="A name to show.")
-    width: int
-    height: int
+    width: int = Field(description="Of the image, in pixels.")
+    height: int = Field(description="Of the image, in pixels.")
     score: float = Field(description="The model's, when the image was predicted.")
     threshold: float | None = Field(description="The one that decided then.")
     decision: Decision | None = Field(description="The model's, then.")
@@ -153,4 +156,4 @@ class MarkOut(Answer):
 class MarksOut(Answer):
     """All marks, the newest first."""
 
-    marks: list[MarkOut]
+    marks: list[MarkOut] = Field(description="One for each image that is marked.")

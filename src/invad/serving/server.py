@@ -198,6 +198,7 @@ def _log(access_log: bool) -> None:
         ("invad.serving", logging.INFO),
         ("uvicorn.error", logging.WARNING),
         ("uvicorn.access", logging.INFO if access_log else logging.CRITICAL),
+        ("python_multipart.multipart", logging.CRITICAL),  # a line for each broken body, which is answered with 400
     ):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
