@@ -101,7 +101,8 @@ class _Server(uvicorn.Server):
         """Finish what was taken in."""
         LOG.info("stopping: no new connections; what was taken in is finished")
         await super().shutdown(sockets=sockets)
-        LOG.info("stopped")
+        counted = self._service.telemetry
+        LOG.info("stopped: %d requests taken in, %d answered", counted.taken, counted.answered)
 
     def _reload(self) -> None:
         task = asyncio.get_running_loop().create_task(self._reload_and_log())

@@ -18,6 +18,10 @@ class Telemetry:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.taken = 0
+        """Requests whose head has come."""
+        self.answered = 0
+        """Requests whose answer has been sent to its end, as far as the client was there to take it."""
         self.requests = Counter(
             "invad_requests_total", "Requests answered.", ("path", "method", "status"), registry=self.registry
         )
@@ -72,12 +76,15 @@ class Timed:
             await self._app(scope, receive, send)
             return
         status, started = "none", time.perf_counter()
+        self._telemetry.taken += 1
 
         async def noted(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = str(message["status"])
             await send(message)
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self._telemetry.answered += 1
 
         try:
             await self._app(scope, receive, noted)
