@@ -196,15 +196,35 @@ def test_a_predictor_without_a_scale_is_refused(predictor: Predictor) -> None:
         create_app(Predictor(predictor.scorer))
 
 
+def test_a_model_that_fails_is_an_answer_too(predictor: Predictor) -> None:
+    def broken(images: object) -> None:
+        raise MemoryError("no room")
+
+    broken.size = predictor.size  # type: ignore[attr-defined]
+    with TestClient(create_app(Predictor(broken, scale=(0.1, 0.2)))) as client:  # type: ignore[arg-type]
+        for _ in range(3):
+            answer = client.post("/predict", files={"files": png()})
+            assert answer.status_code == 500 and "log" in answer.json()["detail"]
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "invad_queue_images 0.0" in client.get("/metrics").text
+
+
+def test_bodies_without_images_are_small(client: TestClient) -> None:
+    refused = client.put("/marks/" + "0" * 64, json={"mark": "good", "name": "x" * 100_000})
+    assert refused.status_code == 413
+
+
 def test_metrics(client: TestClient, predictor: Predictor) -> None:
     client.post("/predict", files={"files": png()})
     client.post("/predict", files={"files": b"no image"})
     client.get("/" + "x" * 50)
+    client.get("/page/page.css")
     text = client.get("/metrics").text
     for line in (
         'invad_requests_total{method="POST",path="/predict",status="200"} 1.0',
         'invad_requests_total{method="POST",path="/predict",status="422"} 1.0',
         'invad_requests_total{method="GET",path="other",status="404"} 1.0',
+        'invad_requests_total{method="GET",path="/page",status="200"} 1.0',
         "invad_queue_images 0.0",
         "invad_batch_images_count 1.0",
         'invad_decisions_total{decision="unreadable"} 1.0',

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 import sqlite3
 import zipfile
@@ -107,6 +108,25 @@ def test_files_that_are_none_of_ours_are_left_alone(tmp_path: Path) -> None:
         Marks(damaged)
     with pytest.raises(RunError, match="Choose another folder"):
         Marks(damaged / FILE / "below")
+
+
+def test_what_a_kill_left_is_deleted_and_nothing_else(tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+    data = png()
+    marks.put(recent(data), data, "good", class_name=None, name=None)
+    marks.close()
+    images = tmp_path / "images"
+    left = [images / ("a" * 64 + ".png"), images / ("." + "b" * 64 + ".png.x.part")]
+    stay = [images / ("c" * 64 + ".png"), images / "my notes.txt"]
+    for path in (*left, *stay):
+        path.write_bytes(b"")
+    for path in (*left, stay[1], *images.glob("*.png")):
+        if path != stay[0]:
+            os.utime(path, (0, 0))
+    Marks(tmp_path).close()
+    assert not any(path.exists() for path in left) and all(path.exists() for path in stay)
+    assert [mark.id for mark in Marks(tmp_path).all()] == [hashlib.sha256(data).hexdigest()]
+    assert (images / f"{hashlib.sha256(data).hexdigest()}.png").read_bytes() == data
 
 
 def test_a_full_disk_loses_nothing_and_says_so(

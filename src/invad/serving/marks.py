@@ -7,10 +7,12 @@ A mark is answered only when image and row are on the disk, so that no mark is l
 """
 
 import io
+import re
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +32,8 @@ APPLICATION = 0x494E5641
 """SQLite's `application_id`: the letters INVA."""
 SUFFIX = {"BMP": ".bmp", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 """How the names of kept images end, by their content, whatever they were sent as."""
+LEFT_SECONDS = 3600.0
+"""The age from which an image without a mark was left by a kill."""
 TABLE = """CREATE TABLE IF NOT EXISTS marks (
     id TEXT PRIMARY KEY, mark TEXT NOT NULL, class_name TEXT, name TEXT NOT NULL, width INTEGER NOT NULL,
     height INTEGER NOT NULL, score REAL NOT NULL, threshold REAL, decision TEXT, model TEXT NOT NULL,
@@ -80,6 +84,9 @@ class Marks:
         self.folder = folder
         self.images = folder / "images"
         self._lock = threading.Lock()
+        """Held for each use of the database."""
+        self._changing = threading.Lock()
+        """Held while a mark and its image change together."""
         try:
             self.images.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(folder / FILE, timeout=30.0, isolation_level=None, check_same_thread=False)
@@ -87,6 +94,7 @@ class Marks:
             raise RunError(f"cannot keep marks in {folder}: {error}. Choose another folder") from error
         try:
             self._prepare()
+            self._tidy()
         except sqlite3.Error as error:
             self._database.close()
             raise RunError(f"{folder / FILE} cannot be used for marks: {error}. Move it away") from error
@@ -100,10 +108,6 @@ class Marks:
         Raises:
             RunError: the disk is full or broken; nothing is changed.
         """
-        file = recent.id + _suffix(data)
-        path = self.images / file
-        if not path.is_file():
-            write_bytes(path, data)
         kept = Mark(
             id=recent.id,
             mark=mark,
@@ -116,10 +120,13 @@ class Marks:
             decision=recent.decision,
             model=recent.model,
             marked_at=_now(),
-            file=file,
+            file=recent.id + _suffix(data),
         )
         places = ", ".join("?" * len(fields(Mark)))
-        self._write(f"INSERT OR REPLACE INTO marks ({COLUMNS}) VALUES ({places})", astuple(kept))
+        with self._changing:
+            if not self.path(kept).is_file():
+                write_bytes(self.path(kept), data)
+            self._write(f"INSERT OR REPLACE INTO marks ({COLUMNS}) VALUES ({places})", astuple(kept))
         return kept
 
     def change(self, id: str, mark: Decision, *, class_name: str | None, name: str | None) -> Mark | None:
@@ -150,11 +157,12 @@ class Marks:
         Raises:
             RunError: the disk is full or broken; nothing is changed.
         """
-        known = self.get(id)
-        if known is None:
-            return False
-        self._write("DELETE FROM marks WHERE id = ?", (id,))
-        self.path(known).unlink(missing_ok=True)
+        with self._changing:
+            known = self.get(id)
+            if known is None:
+                return False
+            self._write("DELETE FROM marks WHERE id = ?", (id,))
+            _unlink(self.path(known))
         return True
 
     def path(self, mark: Mark) -> Path:
@@ -186,6 +194,14 @@ class Marks:
             cursor.execute(f"PRAGMA user_version = {FORMAT}")
             cursor.execute("COMMIT")
 
+    def _tidy(self) -> None:
+        """Delete images without a mark, which a kill left; not new ones, which another program may be about to mark."""
+        marked = {mark.file for mark in self.all()}
+        for path in self.images.iterdir():
+            ours = re.fullmatch(r"\.?[0-9a-f]{64}\..*", path.name) is not None
+            if ours and path.name not in marked and time.time() - path.stat().st_mtime > LEFT_SECONDS:
+                _unlink(path)
+
     def _read(self, query: str, values: tuple[object, ...]) -> list[Mark]:
         with self._lock, _errors(self.folder), closing(self._database.cursor()) as cursor:
             rows = cursor.execute(query, values).fetchall()
@@ -204,6 +220,12 @@ def _errors(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise RunError(f"the marks in {folder} cannot be read or written: {error}") from error
+
+
+def _unlink(path: Path) -> None:
+    """Delete an image; on Windows one that is being sent stays, and is deleted at a later start."""
+    with suppress(FileNotFoundError, PermissionError):
+        path.unlink()
 
 
 def _suffix(data: bytes) -> str:

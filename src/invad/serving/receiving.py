@@ -8,6 +8,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from invad.serving.limits import Limits
 
+IMAGES = "/predict"
+"""The path whose bodies hold images."""
+SMALL_BODY = 1 << 16
+"""Bytes of a body that holds none, at most."""
 LINGER_SECONDS = 2.0
 """How long the rest of a refused body is read and thrown away, so that the client gets to see the answer."""
 
@@ -15,13 +19,13 @@ LINGER_SECONDS = 2.0
 class Receiving:
     """Bounds the bodies of an application's requests.
 
-    Too large: 413. Too slow: 408. All of them together too large, or `full` where a body is about to come: 503. After
+    Too large: 413. Too slow: 408. All of them together too large, or `full` where images are about to come: 503. After
     such an answer the connection is closed, and the rest of the body is thrown away.
 
     Args:
         app: the application.
         limits: the bounds.
-        full: asked before a body is read: seconds to try again in where there is no place for it; None: there is.
+        full: asked before images are read: seconds to try again in where there is no place for it; None: there is.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits, full: Callable[[], int | None]) -> None:
@@ -68,6 +72,8 @@ class _Body:
         headers = {name: value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")}
         self._declared = int(headers.get(b"content-length", b"0"))
         self._receive, self._limits, self._shared = receive, limits, shared
+        self._images = scope["path"] == IMAGES
+        self._largest = limits.body_bytes if self._images else min(SMALL_BODY, limits.body_bytes)
         self._deadline = asyncio.get_running_loop().time() + limits.body_seconds
         self._coming = self._declared > 0 or b"transfer-encoding" in headers
         self._begun = False
@@ -80,7 +86,8 @@ class _Body:
         if not self._begun:
             self._begun = True
             self._require(self._declared)
-            self._shared.refuse_where_full()
+            if self._images:
+                self._shared.refuse_where_full()
         message = await self._next()
         size = len(message.get("body", b""))
         self.size += size
@@ -121,10 +128,10 @@ class _Body:
             ) from error
 
     def _require(self, size: int) -> None:
-        if size > self._limits.body_bytes:
+        if size > self._largest:
             raise HTTPException(
                 413,
-                f"expected a body of at most {self._limits.body_bytes} bytes, got {size} or more; send fewer images at "
+                f"expected a body of at most {self._largest} bytes, got {size} or more; send fewer images at "
                 f"a time, or raise the limit of the server",
             )
 
@@ -133,7 +140,7 @@ class _Body:
         thrown = 0
         try:
             async with asyncio.timeout(LINGER_SECONDS):
-                while self._coming and thrown <= 4 * self._limits.body_bytes:
+                while self._coming and thrown <= 4 * self._largest:
                     message = await self._receive()
                     thrown += len(message.get("body", b""))
                     self._coming = message["type"] == "http.request" and message.get("more_body", False)

@@ -89,8 +89,7 @@ class Timed:
         try:
             await self._app(scope, receive, noted)
         finally:
-            route = scope.get("route")
-            path = getattr(route, "path", None) or "other"  # never the path as sent, of which there are endless ones
+            path = _path(scope)
             self._telemetry.requests.labels(path, _method(scope["method"]), status).inc()
             self._telemetry.seconds.labels(path).observe(time.perf_counter() - started)
 
@@ -119,9 +118,16 @@ class Caught:
         except Exception:
             if begun or scope["type"] != "http":
                 raise
-            LOG.exception("%s %s failed", scope["method"], scope["path"])
+            LOG.exception("%s %r failed", scope["method"], scope["path"])
             detail = "the server failed; its log says how"
             await JSONResponse({"detail": detail}, status_code=500)(scope, receive, send)
+
+
+def _path(scope: Scope) -> str:
+    """The route, never the path as sent, of which there are endless ones."""
+    if scope["path"].startswith("/page/"):
+        return "/page"
+    return getattr(scope.get("route"), "path", None) or "other"
 
 
 def _method(name: str) -> str:
