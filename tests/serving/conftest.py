@@ -4,15 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi.testclient import TestClient
 
 import invad
 from invad.data import make_synthetic
 from invad.inference import Predictor
-
-pytest.importorskip("fastapi", reason="serving: pip install 'invad[serve]'")
-
-from fastapi.testclient import TestClient
-
 from invad.serving import create_app
 
 

@@ -17,6 +17,7 @@ import pytest
 from served import Server, png, server
 
 import invad
+from invad.cli.main import run
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
@@ -352,7 +353,40 @@ def test_a_port_that_is_taken(trained: Path, tmp_path: Path) -> None:
 
 
 def test_no_such_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from invad.cli.main import run
-
     assert run(["serve", str(tmp_path / "none")]) == 2
     assert "there is no model" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named(
+    trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert run(["serve", str(trained)]) == 2
+    assert "pip install 'invad[serve]'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_terminal_that_is_closed_ends_the_server(trained: Path, tmp_path: Path) -> None:
+    import pty
+
+    process, terminal = pty.fork()
+    if process == 0:
+        command = [sys.executable, "-m", "invad", "serve", str(trained), "--port", "0", "--marks", str(tmp_path / "m")]
+        os.execv(sys.executable, command)
+    said = b""
+    while b"serving run on" not in said:
+        said += os.read(terminal, 4096)
+    os.kill(process, signal.SIGHUP)  # with an open terminal it is a wish for a reload
+    while b"reload: serving" not in said:
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+
+
+def test_the_access_log(trained: Path, tmp_path: Path) -> None:
+    with server(trained, tmp_path / "marks", "--access-log") as running:
+        with running.client() as client:
+            client.get("/health")
+        assert running.stop() == 0
+    assert any('"GET /health HTTP/1.1" 200' in line for line in running.lines)
+    assert "requests taken in, 1 answered" in running.lines[-1]

@@ -5,6 +5,7 @@ One process, one event loop; uvicorn speaks HTTP.
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -79,12 +80,13 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service, self._reloader = service, reloader
         self._reloads: set[asyncio.Task[None]] = set()
+        self._terminal = has_terminal()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and say where."""
         await super().startup(sockets=sockets)
-        if self._reloader is not None and sys.platform != "win32":
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        if sys.platform != "win32":
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         for listener in sockets or []:
             address, port = listener.getsockname()[:2]
             shown = f"[{address}]" if ":" in address else address
@@ -104,7 +106,11 @@ class _Server(uvicorn.Server):
         counted = self._service.telemetry
         LOG.info("stopped: %d requests taken in, %d answered", counted.taken, counted.answered)
 
-    def _reload(self) -> None:
+    def _hang_up(self) -> None:
+        """Reload; but stop where the signal came because the terminal was closed that the server was started in."""
+        if self._reloader is None or (self._terminal and not has_terminal()):
+            self.handle_exit(signal.SIGTERM, None)
+            return
         task = asyncio.get_running_loop().create_task(self._reload_and_log())
         self._reloads.add(task)
         task.add_done_callback(self._reloads.discard)
@@ -115,6 +121,15 @@ class _Server(uvicorn.Server):
             await self._reloader.reload()
         except InvadError:
             return  # the reloader has said why
+
+
+def has_terminal() -> bool:
+    """Return whether the program runs in a terminal that is open; never on Windows."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY))
+    except OSError:
+        return False
+    return True
 
 
 def bounded(limits: Limits) -> type[H11Protocol]:
