@@ -238,7 +238,7 @@ def test_the_description_is_a_page_of_this_server_alone(client: TestClient) -> N
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
     assert "<script" not in page.text and "//" not in page.text.replace("http://testserver", "")
-    for word in ("/predict", "share_below", "Retry-After", "/marks/export", 'href="#ResultOut"', 'id="ResultOut"'):
+    for word in ("/predict", "share_below", "Retry-After", "/marks/export", 'href="#Result"', 'id="Result"'):
         assert word in page.text
     assert client.get("/docs.css").headers["content-type"].startswith("text/css")
     described = client.get("/openapi.json").json()["components"]["schemas"]

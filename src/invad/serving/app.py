@@ -14,6 +14,7 @@ from starlette.types import Scope
 from invad import __version__
 from invad.errors import InvadError, SettingsError
 from invad.inference.predictor import Predictor
+from invad.serving import schemas
 from invad.serving.limits import Limits
 from invad.serving.marking import add_marks
 from invad.serving.marks import Marks
@@ -21,7 +22,6 @@ from invad.serving.prediction import add_prediction
 from invad.serving.receiving import Receiving
 from invad.serving.reference import add_reference
 from invad.serving.reloading import Reloader, add_reload
-from invad.serving.schemas import StateOut
 from invad.serving.security import Guard
 from invad.serving.service import Service
 from invad.serving.spool import Spool
@@ -87,13 +87,14 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = service
     app.state.reloader = reloader
-    add_state(app, service)
     add_prediction(app, service, auth=token is not None, marks=store is not None)
     add_marks(app, service, store)
     add_reload(app, reloader, token is not None)
+    add_state(app, service)
     add_reference(app)
     add_page(app)
     add_errors(app)
@@ -107,26 +108,27 @@ def create_app(
 def add_state(app: FastAPI, service: Service) -> None:
     """Whether the server is there, and what it counts."""
 
-    @app.get("/health", tags=["state"], summary="Whether the server is alive")
-    async def health() -> StateOut:
-        return StateOut(status="alive")
+    @app.get("/health", tags=["state"], summary="Whether the server is alive", response_description="It is.")
+    async def health() -> schemas.State:
+        return schemas.State(status="alive")
 
     @app.get(
         "/ready",
         tags=["state"],
         summary="Whether the server takes images",
-        responses={503: {"model": StateOut, "description": "It is stopping."}},
+        response_description="It does.",
+        responses={503: {"model": schemas.State, "description": "It is stopping."}},
     )
-    async def ready(response: Response) -> StateOut:
+    async def ready(response: Response) -> schemas.State:
         response.status_code = 503 if service.stopping else 200
-        return StateOut(status="stopping" if service.stopping else "ready")
+        return schemas.State(status="stopping" if service.stopping else "ready")
 
     @app.get(
         "/metrics",
         tags=["state"],
         summary="Counts for Prometheus",
         response_class=Response,
-        responses={200: {"content": {METRICS: {"schema": {"type": "string"}}}}},
+        responses={200: {"description": "All counts.", "content": {METRICS: {"schema": {"type": "string"}}}}},
     )
     async def metrics() -> Response:
         return Response(service.telemetry.text(), media_type=METRICS)

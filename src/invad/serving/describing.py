@@ -7,20 +7,20 @@ import numpy as np
 from invad import __version__
 from invad.inference.calibration import UNKNOWN, Calibration
 from invad.inference.predictor import Predictor
+from invad.serving import schemas
 from invad.serving.limits import Limits
-from invad.serving.schemas import CalibrationOut, InfoOut, LimitsOut
 from invad.serving.service import image_threshold, known_classes
 
 QUANTILES = 101
 
 
-def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, marks: bool) -> InfoOut:
+def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, marks: bool) -> schemas.Info:
     """Return what is served, and how it decides."""
     assert predictor.scale is not None  # create_app refuses a predictor without
     calibration, given = predictor.calibration, predictor.threshold
     own = calibration.classes if calibration is not None and given is None else {}
     pixel = given if given is not None or calibration is None else calibration.overall.pixel
-    return InfoOut(
+    return schemas.Info(
         name=name,
         checksum=predictor.checksum,
         version=__version__,
@@ -33,15 +33,17 @@ def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, mar
         pixel_thresholds={key: threshold.pixel for key, threshold in own.items()},
         scale=predictor.scale,
         calibration=None if calibration is None else _distribution(calibration),
-        limits=LimitsOut(body_bytes=limits.body_bytes, pixels=limits.pixels, batch=limits.batch, queue=limits.queue),
+        limits=schemas.Limits(
+            body_bytes=limits.body_bytes, pixels=limits.pixels, batch=limits.batch, queue=limits.queue
+        ),
         auth=auth,
         marks=marks,
     )
 
 
-def _distribution(calibration: Calibration) -> CalibrationOut:
+def _distribution(calibration: Calibration) -> schemas.Calibration:
     named = {name: scores for name, scores in calibration.scores.items() if name != UNKNOWN and scores}
-    return CalibrationOut(
+    return schemas.Calibration(
         scores=quantiles(calibration.reference()),
         class_scores={name: quantiles(scores) for name, scores in named.items()},
         count=calibration.overall.normal,

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response, StreamingResponse
 
 from invad.errors import RunError
+from invad.serving import schemas
 from invad.serving.manifest import write_zip
 from invad.serving.marks import Mark, Marks
 from invad.serving.prediction import require_class, shown
 from invad.serving.refusals import refusals
-from invad.serving.schemas import MarkIn, MarkOut, MarksOut
 from invad.serving.service import Service, known_classes
 
 NONE_KEPT = "this server keeps no marks; start it with --marks FOLDER"
@@ -31,18 +31,24 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
             raise HTTPException(404, NONE_KEPT)
         return marks
 
-    @app.get("/marks", tags=["marks"], summary="All marks", responses=refusals(401, 404, 421, 500))
-    def list_marks() -> MarksOut:
-        return MarksOut(marks=[_answer(mark) for mark in kept().all()])
+    @app.get(
+        "/marks",
+        tags=["marks"],
+        summary="All marks",
+        response_description="The newest first.",
+        responses=refusals(401, 404, 421, 500),
+    )
+    def list_marks() -> schemas.Marks:
+        return schemas.Marks(marks=[_answer(mark) for mark in kept().all()])
 
     @app.get(
         "/marks/export",
         tags=["marks"],
         summary="All marks and their images, as a ZIP file to train and calibrate from",
         response_class=Response,
-        responses={**refusals(401, 404, 421, 500, 507), 200: _binary("application/zip")},
+        responses={**refusals(401, 404, 421, 500, 507), 200: _binary("application/zip", "The archive.")},
     )
-    def export() -> StreamingResponse:
+    def export_marks() -> StreamingResponse:
         """The archive holds `manifest.csv` for `invad train --data folder:manifest.csv` and for `invad calibrate
         --labelled folder:manifest.csv`, `good.csv` for `invad calibrate --normal good.csv`, `marks.jsonl` with all that
         is known, and the images.
@@ -65,9 +71,9 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         tags=["marks"],
         summary="The image of a mark, as it was sent",
         response_class=Response,
-        responses={**refusals(401, 404, 421, 422, 500), 200: _binary("image/*")},
+        responses={**refusals(401, 404, 421, 422, 500), 200: _binary("image/*", "The image.")},
     )
-    def image(id: Id) -> FileResponse:
+    def marked_image(id: Id) -> FileResponse:
         mark = kept().get(id)
         if mark is None or not kept().path(mark).is_file():
             raise HTTPException(404, f"no image {id} is marked")
@@ -77,9 +83,10 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         "/marks/{id}",
         tags=["marks"],
         summary="Say what an image really is",
+        response_description="The mark is on the disk.",
         responses=refusals(400, 401, 403, 404, 408, 413, 421, 422, 500, 503, 507),
     )
-    def put(id: Id, wanted: MarkIn) -> MarkOut:
+    def put_mark(id: Id, wanted: schemas.NewMark) -> schemas.Mark:
         """Keep a mark of an image that was predicted of late, or change one that is kept.
 
         When this is answered, mark and image are on the disk.
@@ -106,11 +113,12 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         "/marks/{id}",
         tags=["marks"],
         summary="Forget a mark and its image",
+        response_description="Both are gone.",
         status_code=204,
         response_class=Response,
         responses=refusals(401, 403, 404, 421, 422, 500, 507),
     )
-    def delete(id: Id) -> Response:
+    def delete_mark(id: Id) -> Response:
         try:
             there = kept().delete(id)
         except RunError as error:
@@ -120,12 +128,12 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         return Response(status_code=204)
 
 
-def _answer(mark: Mark) -> MarkOut:
-    return MarkOut(**{name: value for name, value in asdict(mark).items() if name != "file"})
+def _answer(mark: Mark) -> schemas.Mark:
+    return schemas.Mark(**{name: value for name, value in asdict(mark).items() if name != "file"})
 
 
-def _binary(kind: str) -> dict[str, Any]:
-    return {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
+def _binary(kind: str, said: str) -> dict[str, Any]:
+    return {"description": said, "content": {kind: {"schema": {"type": "string", "format": "binary"}}}}
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:

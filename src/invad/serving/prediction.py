@@ -7,17 +7,18 @@ from fastapi import FastAPI, File, Query, Response, UploadFile
 from starlette.exceptions import HTTPException
 
 from invad.inference.predictor import Predictor
+from invad.serving import schemas
 from invad.serving.describing import describe
 from invad.serving.receiving import busy
 from invad.serving.refusals import refusals
-from invad.serving.schemas import InfoOut, MapKind, PredictionsOut, Problem
+from invad.serving.schemas import MapKind, Problem
 from invad.serving.service import QueueFullError, Service, Upload, known_classes
 
 LONGEST_NAME = 255
 
 UNREADABLE: dict[int | str, dict[str, Any]] = {
     422: {
-        "model": PredictionsOut | Problem,
+        "model": schemas.Predictions | Problem,
         "description": "None of the images can be read (results with errors), or the request is not as described.",
     }
 }
@@ -26,14 +27,11 @@ UNREADABLE: dict[int | str, dict[str, Any]] = {
 def add_prediction(app: FastAPI, service: Service, *, auth: bool, marks: bool) -> None:
     """Add what people are here for."""
 
-    @app.get("/info", tags=["model"], summary="What is served, and how it decides", responses=refusals(401, 421))
-    async def info() -> InfoOut:
-        return describe(service.predictor, name=service.name, limits=service.limits, auth=auth, marks=marks)
-
     @app.post(
         "/predict",
         tags=["model"],
         summary="Score images",
+        response_description="At least one image was scored.",
         responses={**refusals(400, 401, 403, 408, 413, 421, 500, 503), **UNREADABLE},
     )
     async def predict(
@@ -44,7 +42,7 @@ def add_prediction(app: FastAPI, service: Service, *, auth: bool, marks: bool) -
             str | None,
             Query(max_length=200, description="What the images show, whose own thresholds then decide; see /info."),
         ] = None,
-    ) -> PredictionsOut:
+    ) -> schemas.Predictions:
         """Score one or many images, which may be computed together with those of other requests.
 
         An image that cannot be read has an `error` in its result; the others are scored.
@@ -64,7 +62,17 @@ def add_prediction(app: FastAPI, service: Service, *, auth: bool, marks: bool) -
             raise busy("the queue is full", error.seconds) from error
         if all(result.error is not None for result in found):
             response.status_code = 422
-        return PredictionsOut(model=predictor.checksum, results=found)
+        return schemas.Predictions(model=predictor.checksum, results=found)
+
+    @app.get(
+        "/info",
+        tags=["model"],
+        summary="What is served, and how it decides",
+        response_description="The model, its thresholds and its limits.",
+        responses=refusals(401, 421),
+    )
+    async def info() -> schemas.Info:
+        return describe(service.predictor, name=service.name, limits=service.limits, auth=auth, marks=marks)
 
 
 def require_class(predictor: Predictor, class_name: str | None) -> None:

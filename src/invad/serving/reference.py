@@ -1,5 +1,6 @@
 """`/docs`: the OpenAPI description as a page, made on the server; nothing of it comes from another host."""
 
+import re
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -19,11 +20,23 @@ def add_reference(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     def docs() -> HTMLResponse:
-        return HTMLResponse(environment.get_template("reference.html").render(api=app.openapi(), kind=kind, link=link))
+        return HTMLResponse(
+            environment.get_template("reference.html").render(api=app.openapi(), kind=kind, link=link, prose=prose)
+        )
 
     @app.get("/docs.css", include_in_schema=False)
     async def style() -> FileResponse:
         return FileResponse(FOLDER / "reference.css", headers={"Cache-Control": "no-cache"})
+
+
+def prose(text: str) -> Markup:
+    """Return a text with what stands between backticks as code.
+
+    Example:
+        >>> prose("`a` < b")
+        Markup('<code>a</code> &lt; b')
+    """
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def link(schema: dict[str, object]) -> Markup:

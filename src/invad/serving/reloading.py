@@ -13,8 +13,8 @@ from invad.errors import InvadError, ModelFileError
 from invad.inference.predictor import Predictor
 from invad.inference.selfcheck import BOUND, compare
 from invad.records import Size
+from invad.serving import schemas
 from invad.serving.refusals import refusals
-from invad.serving.schemas import ReloadOut
 from invad.serving.security import is_loopback
 from invad.serving.service import Service
 
@@ -36,7 +36,7 @@ class Reloader:
         self._service, self._load = service, load
         self._one = asyncio.Lock()
 
-    async def reload(self) -> ReloadOut:
+    async def reload(self) -> schemas.Reload:
         """Serve the model that is there now; if it is not fit, the one that is served stays.
 
         Raises:
@@ -53,7 +53,7 @@ class Reloader:
             self._service.replace(predictor)
             self._service.telemetry.reloads.labels("loaded").inc()
             LOG.info("reload: serving the model %s", predictor.checksum)
-            return ReloadOut(checksum=predictor.checksum, previous=before, changed=predictor.checksum != before)
+            return schemas.Reload(checksum=predictor.checksum, previous=before, changed=predictor.checksum != before)
 
     def _open(self) -> Predictor:
         """The new model, checked."""
@@ -121,9 +121,10 @@ def add_reload(app: FastAPI, reloader: Reloader | None, auth: bool) -> None:
         "/reload",
         tags=["model"],
         summary="Serve the model that lies at the path now",
+        response_description="It is served.",
         responses=refusals(401, 403, 404, 409, 421, 500),
     )
-    async def reload(request: Request) -> ReloadOut:
+    async def reload(request: Request) -> schemas.Reload:
         """Open the model again, check it, and serve it; requests in between are answered by the one that they met.
 
         Without a token only this machine may ask for it.

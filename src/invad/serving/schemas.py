@@ -21,7 +21,7 @@ class Problem(Answer):
     detail: str = Field(description="A sentence: what was expected, what came, what to do.")
 
 
-class RegionOut(Answer):
+class Region(Answer):
     """One connected region at or above the pixel threshold, in pixels of the image that was sent."""
 
     x: int = Field(description="The first column, from the left; the image's EXIF rotation is carried out.")
@@ -34,7 +34,7 @@ class RegionOut(Answer):
     peak_y: int = Field(description="The row of that pixel.")
 
 
-class ResultOut(Answer):
+class Result(Answer):
     """What the model says of one image, or why it could not be read."""
 
     name: str = Field(description="The name that the image was sent under, to show; nothing is opened by it.")
@@ -49,7 +49,7 @@ class ResultOut(Answer):
         description="`defective` where the score reaches the threshold; null where no threshold is known."
     )
     threshold: float | None = Field(description="The score that decided; null where none is known.")
-    regions: list[RegionOut] = Field(description="Where the map reaches the pixel threshold, highest peak first.")
+    regions: list[Region] = Field(description="Where the map reaches the pixel threshold, highest peak first.")
     map: str | None = Field(
         description="Base64 of a PNG as large as the model's input: for `png` the map as 8-bit grey over the scale "
         "that /info names, for `overlay` the image with the map over it; null where none was asked for."
@@ -57,14 +57,14 @@ class ResultOut(Answer):
     error: str | None = Field(description="Why the image cannot be read; null where it can.")
 
 
-class PredictionsOut(Answer):
+class Predictions(Answer):
     """The results of one request, in the order of its images."""
 
     model: str = Field(description="The checksum of the model that said all this.")
-    results: list[ResultOut] = Field(description="One for each image.")
+    results: list[Result] = Field(description="One for each image.")
 
 
-class LimitsOut(Answer):
+class Limits(Answer):
     """What the server takes on at most."""
 
     body_bytes: int = Field(description="Bytes of one request's body.")
@@ -73,7 +73,7 @@ class LimitsOut(Answer):
     queue: int = Field(description="Images taken in and not yet answered.")
 
 
-class CalibrationOut(Answer):
+class Calibration(Answer):
     """The distribution of normal scores that thresholds come from."""
 
     scores: list[float] = Field(
@@ -90,7 +90,7 @@ class CalibrationOut(Answer):
     images: str = Field(description="Where the calibration images came from.")
 
 
-class InfoOut(Answer):
+class Info(Answer):
     """What is served, and how it decides."""
 
     name: str = Field(description="The model's name: that of its run folder or file.")
@@ -104,19 +104,19 @@ class InfoOut(Answer):
     pixel_threshold: float | None = Field(description="From which map value on regions begin, for unknown classes.")
     pixel_thresholds: dict[str, float] = Field(description="The same for the classes that have their own.")
     scale: tuple[float, float] = Field(description="The map values that a `png` map shows as 0 and as 255.")
-    calibration: CalibrationOut | None = Field(description="Null where the model has none.")
-    limits: LimitsOut = Field(description="What the server takes on at most.")
+    calibration: Calibration | None = Field(description="Null where the model has none.")
+    limits: Limits = Field(description="What the server takes on at most.")
     auth: bool = Field(description="Whether requests need a bearer token.")
     marks: bool = Field(description="Whether marks are kept.")
 
 
-class StateOut(Answer):
+class State(Answer):
     """Whether the server is there."""
 
     status: Literal["alive", "ready", "stopping"] = Field(description="`stopping`: it takes no new images.")
 
 
-class ReloadOut(Answer):
+class Reload(Answer):
     """What a reload found."""
 
     checksum: str = Field(description="Of the model that is served now.")
@@ -124,7 +124,7 @@ class ReloadOut(Answer):
     changed: bool = Field(description="Whether they differ.")
 
 
-class MarkIn(Answer):
+class NewMark(Answer):
     """What a person says of an image."""
 
     mark: Decision = Field(description="What the image really is.")
@@ -137,7 +137,7 @@ class MarkIn(Answer):
     name: str | None = Field(default=None, max_length=255, description="A name to show; null: as it was sent under.")
 
 
-class MarkOut(Answer):
+class Mark(Answer):
     """A mark that is kept, with what the model said."""
 
     id: Digest
@@ -153,7 +153,7 @@ class MarkOut(Answer):
     marked_at: str = Field(description="When, as ISO 8601 in UTC.")
 
 
-class MarksOut(Answer):
+class Marks(Answer):
     """All marks, the newest first."""
 
-    marks: list[MarkOut] = Field(description="One for each image that is marked.")
+    marks: list[Mark] = Field(description="One for each image that is marked.")

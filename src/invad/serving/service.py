@@ -22,10 +22,11 @@ from invad.inference.predictor import Predictor
 from invad.inference.regions import Region
 from invad.records import Size
 from invad.report.figures import overlay
+from invad.serving import schemas
 from invad.serving.batching import Batcher
 from invad.serving.limits import Limits
 from invad.serving.pictures import map_png, png
-from invad.serving.schemas import Decision, MapKind, RegionOut, ResultOut
+from invad.serving.schemas import Decision, MapKind
 from invad.serving.spool import Recent, Spool
 from invad.serving.telemetry import Telemetry
 
@@ -112,7 +113,9 @@ class Service:
         finally:
             self._waiting -= images
 
-    async def predict(self, predictor: Predictor, upload: Upload, kind: MapKind, class_name: str | None) -> ResultOut:
+    async def predict(
+        self, predictor: Predictor, upload: Upload, kind: MapKind, class_name: str | None
+    ) -> schemas.Result:
         """Return what a model says of one image, or why it cannot be read; never raises for the image's sake."""
         digest = await self._in_pool(lambda: hashlib.sha256(upload.data).hexdigest())
         try:
@@ -151,13 +154,13 @@ class Service:
         score: float,
         kind: MapKind,
         class_name: str | None,
-    ) -> ResultOut:
+    ) -> schemas.Result:
         """The result of one image; it is kept for a mark, too."""
         prediction = predictor.decide(values, score, size, class_name)
         threshold = image_threshold(predictor, class_name)
         decision = _decision(prediction)
         self.telemetry.decisions.labels(decision or "none").inc()
-        result = ResultOut(
+        result = schemas.Result(
             name=upload.name,
             id=digest,
             width=size[1],
@@ -205,9 +208,9 @@ def _decision(prediction: Prediction) -> Decision | None:
     return "defective" if prediction.anomalous else "good"
 
 
-def _region(region: Region) -> RegionOut:
+def _region(region: Region) -> schemas.Region:
     left, top, right, bottom = region.box
-    return RegionOut(
+    return schemas.Region(
         x=left,
         y=top,
         width=right - left,
@@ -228,8 +231,8 @@ def _picture(predictor: Predictor, image: NDArray[np.uint8], values: NDArray[np.
     return base64.b64encode(data).decode("ascii")
 
 
-def _unreadable(name: str, digest: str, error: str) -> ResultOut:
-    return ResultOut(
+def _unreadable(name: str, digest: str, error: str) -> schemas.Result:
+    return schemas.Result(
         name=name,
         id=digest,
         width=None,
