@@ -39,7 +39,8 @@ export async function call(path, options = {}) {
   if (answer.ok) return answer;
   const text = await sentence(answer);
   if (answer.status === 401) throw new Unauthorised(text);
-  if (answer.status === 503 || answer.status === 429) throw new Busy(text, Number(answer.headers.get("Retry-After")) || 2);
+  if (answer.status === 503 || answer.status === 429)
+    throw new Busy(text, Number(answer.headers.get("Retry-After")) || 2);
   if (answer.status === 502 || answer.status === 504) throw new Away(text); // a server in front of it says so
   throw new Refused(text, answer.status);
 }
@@ -52,7 +53,9 @@ async function sentence(answer) {
     if (results) return results[0].error; // an image that cannot be read
     return typeof detail === "string" ? detail : detail.map((one) => one.msg).join("; ");
   } catch {
-    return answer.status === 413 ? "The file is too large for the service." : `The service answered ${answer.status} ${answer.statusText}.`;
+    return answer.status === 413
+      ? "The file is too large for the service."
+      : `The service answered ${answer.status} ${answer.statusText}.`;
   }
 }
 
@@ -70,7 +73,11 @@ export async function predict(blob, name, { className, map = "png", signal } = {
 export const getMarks = async () => (await call("marks")).json();
 
 export async function putMark(id, mark) {
-  await call(`marks/${id}`, { method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify(mark) });
+  await call(`marks/${id}`, {
+    method: "PUT",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(mark),
+  });
 }
 
 export const deleteMark = (id) => call(`marks/${id}`, { method: "DELETE" });

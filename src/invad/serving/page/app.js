@@ -1,11 +1,10 @@
-// The inspection page: what comes in goes to the service, what comes back is shown, and everything is drawn from `state`.
+// The inspection page: what comes in goes to the service, what comes back is shown; all is drawn from `state`.
 
 import { Away, getInfo, hasToken, setToken, Unauthorised } from "./api.js";
 import { openCamera, wireCamera } from "./camera.js";
 import { evenColours } from "./colours.js";
 import { listen } from "./intake.js";
 import { keysOn, setKeys, wireKeys } from "./keys.js";
-import { levelOf } from "./map.js";
 import { loadMarks, mark, markOf, openMarks, undo, wireMarks } from "./marks.js";
 import { decision, thresholds } from "./model.js";
 import { drawModel, drawRegions, drawScore, drawVerdict } from "./panel.js";
@@ -37,13 +36,11 @@ function take(files) {
   follow = entries[0];
   state.selected ??= entries[0];
   queue.add(entries);
-  $("strip").scrollTo({ left: 0 });
 }
 
 async function step(entry, signal) {
-  await work(entry, signal);
+  await work(entry, signal, refresh);
   if (follow === entry) select(entry);
-  if (entry.model && entry.model !== state.info.checksum) await connect(); // the service took another model
   trim();
   changed();
   if (queue.waiting.length === 0 && queue.active.size === 1) report(round);
@@ -67,17 +64,23 @@ async function connect() {
   queue.resume();
 }
 
+// The service took another model, or another calibration.
+async function refresh() {
+  state.info = await getInfo();
+  begin();
+  return state.info;
+}
+
 // What follows from /info and changes only with it.
 function begin() {
   const { info } = state;
+  document.title = `${info.name} · InvAD inspection`;
   $("model-chip").textContent = `${info.name} · ${info.checksum.slice(0, 8)}`;
   $("marks-open").hidden = !info.marks;
   $("part-label").hidden = !info.class_names.length;
   $("part").replaceChildren(new Option("not known", ""), ...info.class_names.map((name) => new Option(name, name)));
   if (!info.class_names.includes(state.className)) state.className = "";
   $("part").value = state.className;
-  $("legend-low").textContent = `≤ ${score(info.scale[0])}`;
-  $("legend-high").textContent = `≥ ${score(info.scale[1])}`;
   drawModel();
   changed();
 }
@@ -100,24 +103,29 @@ function select(entry) {
 function regionsOf(entry) {
   if (!entry?.result) return NONE;
   if (state.view === null) return entry.result.regions;
-  const level = levelOf(thresholds(state.info, entry.className, state.view).pixel, state.info.scale);
-  if (entry.tried?.level !== level) entry.tried = { level, regions: findRegions(entry.map, level, entry.result, state.info.scale) };
+  const cut = thresholds(entry.info, entry.className, state.view).pixel;
+  if (entry.result.score < cut) return NONE; // the score is the map's maximum
+  if (entry.tried?.cut !== cut) entry.tried = { cut, regions: findRegions(entry.map, cut, entry.result) };
   return entry.tried.regions;
 }
 const NONE = [];
 
 function draw() {
-  const { info, selected, view } = state;
-  if (!info) return;
+  if (!state.info) return;
+  const { selected, view } = state;
   const shown = ordered(state.entries, state.sort);
-  const cuts = selected ? thresholds(info, selected.className, view) : thresholds(info, state.className, view);
+  const info = selected?.info ?? state.info;
+  const cuts = thresholds(info, selected?.className ?? state.className, view);
   const regions = regionsOf(selected);
-  showPicture(selected, regions, cuts?.pixel ?? null, info.scale);
+  showPicture(selected, regions, cuts?.pixel ?? null);
   drawVerdict(selected);
-  drawScore(selected, shown.filter((entry) => entry.result));
+  drawScore(
+    selected,
+    shown.filter((entry) => entry.result),
+  );
   drawRegions(selected, regions, highlight);
-  drawStrip($("strip"), { entries: shown, selected, decisionOf: (entry) => decision(entry, info, view), markOf });
-  drawLegend(cuts?.pixel ?? null);
+  drawStrip($("strip"), { entries: shown, selected, decisionOf: (entry) => decision(entry, view), markOf });
+  drawLegend(info.scale, cuts?.pixel ?? null);
   drawCounts(shown);
   drawProgress();
   const root = document.documentElement;
@@ -125,24 +133,31 @@ function draw() {
   root.classList.toggle("no-outlines", !state.outlines);
   $("opacity-value").textContent = state.heatmap ? `${Math.round(100 * state.opacity)} %` : "off";
   $("marks-count").textContent = state.marks.size;
-  $("viewer-note").textContent = selected?.note ?? "";
-  $("viewer-note").hidden = !selected?.note;
+  $("viewer-note").hidden = !selected?.heated;
 }
 
-function drawLegend(cut) {
-  const [low, high] = state.info.scale;
+function drawLegend([low, high], cut) {
+  $("legend-low").textContent = `≤ ${score(low)}`;
+  $("legend-high").textContent = `≥ ${score(high)}`;
   $("legend-cut").hidden = cut === null;
   if (cut !== null) $("legend-cut").style.left = `${100 * Math.min(1, Math.max(0, (cut - low) / (high - low)))}%`;
   const parts = ["One scale for all images of this model"];
   if (cut !== null) parts.push(`outlines at ${score(Math.min(high, Math.max(low, cut)))}`);
-  if (cut !== null && (cut < low || cut > high)) parts.push(`the map is known only from ${score(low)} to ${score(high)}`);
+  if (cut !== null && (cut < low || cut > high)) {
+    parts.push(`the map is known only from ${score(low)} to ${score(high)}, so they cannot be at ${score(cut)}`);
+  }
   $("legend-text").textContent = parts.join("; ");
 }
 
 function drawCounts(shown) {
-  const of = (kind) => shown.filter((entry) => entry.result && decision(entry, state.info, state.view) === kind).length;
+  const of = (kind) => shown.filter((entry) => entry.result && decision(entry, state.view) === kind).length;
   const failed = shown.filter((entry) => entry.state === "failed").length;
-  const parts = [[of("defective"), "defective"], [of("good"), "good"], [of(null), "not decided"], [failed, "could not be inspected"]];
+  const parts = [
+    [of("defective"), "defective"],
+    [of("good"), "good"],
+    [of(null), "not decided"],
+    [failed, "could not be inspected"],
+  ];
   const said = parts.filter(([count]) => count).map(([count, what]) => `${count} ${what}`);
   if (said.length && state.view !== null) said.push(`at ${score(state.view)}, only a view`);
   $("recent-counts").textContent = said.join(", ");
@@ -150,7 +165,13 @@ function drawCounts(shown) {
   $("clear").disabled = !shown.length;
 }
 
+let told = null; // the trouble that was said aloud: its countdown is only to be seen
+
 function drawProgress() {
+  if (queue.trouble !== told) {
+    told = queue.trouble;
+    if (told) say(`${told.text}; the images wait`);
+  }
   $("progress-row").hidden = queue.idle;
   if (queue.idle) return;
   $("progress").max = queue.total;
@@ -178,12 +199,8 @@ function move(by, { end = false } = {}) {
   const now = shown.indexOf(state.selected);
   const next = end ? (by < 0 ? 0 : shown.length - 1) : Math.min(shown.length - 1, Math.max(0, now + by));
   select(shown[next]);
-  const focused = $("strip").contains(document.activeElement);
-  requestAnimationFrame(() => {
-    const { option } = shown[next];
-    if (focused) option.focus({ preventScroll: true });
-    option.scrollIntoView({ block: "nearest", inline: "nearest" });
-  });
+  if ($("strip").contains(document.activeElement))
+    requestAnimationFrame(() => shown[next].option.focus({ preventScroll: true }));
 }
 
 async function undoMark() {
@@ -194,7 +211,7 @@ async function undoMark() {
 function resetThreshold() {
   if (state.view === null) return;
   state.view = null;
-  say("Threshold reset to the calibrated one");
+  say("Threshold reset to the one in force");
   changed();
 }
 
@@ -215,6 +232,14 @@ function toggleHeatmap() {
   changed();
 }
 
+function retry() {
+  const entry = state.selected;
+  Object.assign(entry, { state: "waiting", error: null, option: null });
+  if (queue.idle) round = [];
+  round.push(entry);
+  queue.add([entry]);
+}
+
 function stop() {
   forget(queue.stop());
   changed();
@@ -227,6 +252,7 @@ function wire() {
   const click = (id, action) => $(id).addEventListener("click", action);
   click("choose", () => $("files").click());
   click("stop", stop);
+  click("retry", retry);
   click("help-open", () => $("help").showModal());
   click("mark-good", () => mark(state.selected, "good"));
   click("mark-defective", () => mark(state.selected, "defective"));

@@ -13,7 +13,8 @@ export function wireCamera(take) {
   $("shoot").addEventListener("click", async () => take([await shoot()]));
   $("devices").addEventListener("change", () => start($("devices").value));
   dialog.addEventListener("keydown", (event) => {
-    if (event.key !== " " || event.target instanceof HTMLSelectElement || event.target instanceof HTMLButtonElement) return;
+    if (event.key !== " " || event.target instanceof HTMLSelectElement || event.target instanceof HTMLButtonElement)
+      return;
     event.preventDefault();
     $("shoot").click();
   });
@@ -29,12 +30,15 @@ async function start(device) {
   $("camera-text").textContent = "Asking for the camera …";
   // Browsers hide it from pages that came over plain http from elsewhere.
   if (!navigator.mediaDevices) {
-    $("camera-text").textContent = "The browser gives a page the camera only over https, or from this machine itself (localhost).";
+    $("camera-text").textContent =
+      "The browser gives a page the camera only over https, or from this machine itself (localhost).";
     return;
   }
   try {
     const wanted = device ? { deviceId: { exact: device } } : { facingMode: "environment" };
-    stream = await navigator.mediaDevices.getUserMedia({ video: { ...wanted, width: { ideal: 1920 }, height: { ideal: 1080 } } });
+    stream = await navigator.mediaDevices.getUserMedia({
+      video: { ...wanted, width: { ideal: 1920 }, height: { ideal: 1080 } },
+    });
   } catch (error) {
     $("camera-text").textContent = reason(error);
     return;
@@ -46,14 +50,18 @@ async function start(device) {
   await video.play();
   $("shoot").disabled = false;
   $("shoot").focus();
-  $("camera-text").textContent = `${video.videoWidth} × ${video.videoHeight} pixels. Nothing is sent before you take a picture.`;
+  $("camera-text").textContent =
+    `${video.videoWidth} × ${video.videoHeight} pixels. Nothing is sent before you take a picture.`;
   await listDevices();
 }
 
 function reason(error) {
-  if (error.name === "NotAllowedError") return "The camera was refused. Allow it for this page in the browser's address bar, and open this again.";
-  if (error.name === "NotFoundError" || error.name === "OverconstrainedError") return "There is no camera. Connect one, and open this again.";
-  if (error.name === "NotReadableError") return "The camera is there, but another program uses it. Close that, and open this again.";
+  if (error.name === "NotAllowedError")
+    return "The camera was refused. Allow it for this page in the browser's address bar, and open this again.";
+  if (error.name === "NotFoundError" || error.name === "OverconstrainedError")
+    return "There is no camera. Connect one, and open this again.";
+  if (error.name === "NotReadableError")
+    return "The camera is there, but another program uses it. Close that, and open this again.";
   return `The camera cannot be opened: ${error.message}`;
 }
 
@@ -62,7 +70,11 @@ async function listDevices() {
   const cameras = (await navigator.mediaDevices.enumerateDevices()).filter((one) => one.kind === "videoinput");
   const current = stream?.getVideoTracks()[0]?.getSettings().deviceId;
   $("devices-label").hidden = cameras.length < 2;
-  $("devices").replaceChildren(...cameras.map((one, i) => new Option(one.label || `Camera ${i + 1}`, one.deviceId, false, one.deviceId === current)));
+  $("devices").replaceChildren(
+    ...cameras.map(
+      (one, i) => new Option(one.label || `Camera ${i + 1}`, one.deviceId, false, one.deviceId === current),
+    ),
+  );
 }
 
 // The picture as a PNG: a lossy one would show the model the compression too.
@@ -71,7 +83,8 @@ async function shoot() {
   const canvas = new OffscreenCanvas(video.videoWidth, video.videoHeight);
   canvas.getContext("2d").drawImage(video, 0, 0);
   const blob = await canvas.convertToBlob({ type: "image/png" });
-  $("camera-text").textContent = `Taken at ${new Date().toLocaleTimeString()}; it is being scored. Take another, or close.`;
+  $("camera-text").textContent =
+    `Taken at ${new Date().toLocaleTimeString()}; it is being scored. Take another, or close.`;
   return new File([blob], `camera ${stamp()}.png`, { type: "image/png" });
 }
 

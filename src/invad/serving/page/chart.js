@@ -7,7 +7,7 @@ const [WIDTH, HILL, FOOT, HEIGHT] = [400, 84, 100, 118];
 const BINS = 48;
 
 // Draw into an element. `one` is what is looked at, or null; `others` the scores of the strip; all may be empty.
-export function drawChart(element, { range, quantiles, threshold, calibratedThreshold, one, others }) {
+export function drawChart(element, { range, quantiles, threshold, inForce, one, others }) {
   const [from, to] = range;
   const x = (value) => (WIDTH * (value - from)) / (to - from);
   const svg = node("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": words() });
@@ -19,14 +19,19 @@ export function drawChart(element, { range, quantiles, threshold, calibratedThre
   for (const { score, decision } of others) {
     svg.append(node("path", { class: `other ${decision ?? "undecided"}`, d: `M${x(score)} ${HILL + 5}v9` }));
   }
-  if (calibratedThreshold !== null && calibratedThreshold !== threshold) {
-    svg.append(node("path", { class: "cut calibrated", d: `M${x(calibratedThreshold)} 14V${HILL}` }));
+  if (inForce !== null && inForce !== threshold) {
+    svg.append(node("path", { class: "cut in-force", d: `M${x(inForce)} 14V${HILL}` }));
+    if (Math.abs(x(inForce) - x(threshold)) > 64) svg.append(label(x(inForce), 10, "in force"));
   }
-  if (threshold !== null) svg.append(node("path", { class: "cut", d: `M${x(threshold)} 14V${HILL}` }), label(x(threshold), 10, "threshold"));
+  if (threshold !== null)
+    svg.append(node("path", { class: "cut", d: `M${x(threshold)} 14V${HILL}` }), label(x(threshold), 10, "threshold"));
   if (one) {
     const at = x(one.score);
     svg.append(node("path", { class: `one ${one.decision ?? "undecided"}`, d: `M${at} ${HILL - 1}l-6.5 -11h13z` }));
-    svg.append(node("path", { class: `stem ${one.decision ?? "undecided"}`, d: `M${at} ${HILL - 10}V34` }), label(at, 31, "this image", "this"));
+    svg.append(
+      node("path", { class: `stem ${one.decision ?? "undecided"}`, d: `M${at} ${HILL - 10}V34` }),
+      label(at, 31, "this image", "this"),
+    );
   }
   element.replaceChildren(svg);
 
@@ -51,7 +56,12 @@ function hill(quantiles, from, to) {
 // Text about a place, moved so far that it stays inside the drawing.
 function label(x, y, text, name = "") {
   const half = 3.1 * text.length;
-  const element = node("text", { x: Math.min(WIDTH - half, Math.max(half, x)), y, class: name, "text-anchor": "middle" });
+  const element = node("text", {
+    x: Math.min(WIDTH - half, Math.max(half, x)),
+    y,
+    class: name,
+    "text-anchor": "middle",
+  });
   element.textContent = text;
   return element;
 }

@@ -1,9 +1,15 @@
 // The heatmap's colours: violet, red, orange, yellow, ever lighter, so that they also work in grey.
 //
-// "Perceptually even" is meant literally: the path through Oklab is walked at constant speed, so that equal steps of the
-// map look like equal steps of colour and no edge appears that the map does not have.
+// "Perceptually even" is meant literally: the path through Oklab is walked at constant speed, so that equal steps of
+// the map look like equal steps of colour and no edge appears that the map does not have.
 
-const PATH = [[0.33, 0.17, 292], [0.47, 0.21, 335], [0.62, 0.2, 385], [0.78, 0.16, 425], [0.94, 0.16, 466]];
+const PATH = [
+  [0.33, 0.17, 292],
+  [0.47, 0.21, 335],
+  [0.62, 0.2, 385],
+  [0.78, 0.16, 425],
+  [0.94, 0.16, 466],
+];
 const FINE = 1024;
 
 // The colours for 256 levels of a map: RGBA, four bytes each. Level 0 is transparent; opacity rises early, so that
@@ -21,7 +27,8 @@ export function heatTable() {
 export function evenColours(count) {
   const points = Array.from({ length: FINE + 1 }, (_, i) => oklab(i / FINE));
   const walked = [0];
-  for (let i = 1; i <= FINE; i++) walked.push(walked[i - 1] + Math.hypot(...points[i].map((v, k) => v - points[i - 1][k])));
+  for (let i = 1; i <= FINE; i++)
+    walked.push(walked[i - 1] + Math.hypot(...points[i].map((v, k) => v - points[i - 1][k])));
   let i = 0;
   return Array.from({ length: count }, (_, step) => {
     const goal = (walked[FINE] * step) / (count - 1);

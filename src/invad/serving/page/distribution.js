@@ -24,5 +24,8 @@ export function ticks(from, to, count = 4) {
   const first = Math.ceil(from / step - 1e-9);
   const last = Math.floor(to / step + 1e-9);
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
-  return Array.from({ length: last - first + 1 }, (_, i) => ({ at: (first + i) * step, text: ((first + i) * step).toFixed(digits) }));
+  return Array.from({ length: last - first + 1 }, (_, i) => ({
+    at: (first + i) * step,
+    text: ((first + i) * step).toFixed(digits),
+  }));
 }

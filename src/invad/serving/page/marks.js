@@ -6,6 +6,9 @@ import { MARKS, plural, score, time } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
+const EXPORT =
+  "The export is a ZIP file with the images and lists of them, which invad calibrate and invad train read.";
+
 export async function loadMarks() {
   if (!state.info.marks) return;
   const { marks } = await getMarks();
@@ -15,8 +18,15 @@ export async function loadMarks() {
 
 export const markOf = (entry) => state.marks.get(entry?.result?.id)?.mark;
 
+// One change after the other, in the order that keys were pressed in: an undo must know of the mark before it.
+let last = Promise.resolve();
+const inTurn =
+  (change) =>
+  (...values) =>
+    (last = last.then(() => change(...values)));
+
 // Mark an entry; the mark that it has already is taken away.
-export async function mark(entry, kind) {
+export const mark = inTurn(async (entry, kind) => {
   if (!entry?.result || !state.info.marks) return;
   const { id } = entry.result;
   const before = markOf(entry) ?? null;
@@ -24,17 +34,24 @@ export async function mark(entry, kind) {
   if (!(await keep(id, after, entry))) return;
   state.undo.push({ id, before, entry });
   say(after ? `${entry.name} marked ${MARKS[after]}` : `${entry.name} is not marked any more`);
-  await loadMarks();
-}
+  note(id, after);
+});
 
 // Take back the last change, and return its entry.
-export async function undo() {
-  const last = state.undo.at(-1);
-  if (!last || !(await keep(last.id, last.before, last.entry))) return null;
+export const undo = inTurn(async () => {
+  const done = state.undo.at(-1);
+  if (!done || !(await keep(done.id, done.before, done.entry))) return null;
   state.undo.pop();
-  say(`Taken back: ${last.entry.name} is ${last.before ? `marked ${MARKS[last.before]}` : "not marked"}`);
-  await loadMarks();
-  return last.entry;
+  say(`Taken back: ${done.entry.name} is ${done.before ? `marked ${MARKS[done.before]}` : "not marked"}`);
+  note(done.id, done.before);
+  return done.entry;
+});
+
+// Remember what the service keeps now; the list of marks asks it for all that it knows.
+function note(id, kind) {
+  if (kind) state.marks.set(id, { ...state.marks.get(id), id, mark: kind });
+  else state.marks.delete(id);
+  changed();
 }
 
 // Have the service keep a mark, or none; false if it cannot.
@@ -84,11 +101,21 @@ function list() {
   const marks = [...state.marks.values()];
   const of = (kind) => marks.filter((one) => one.mark === kind).length;
   $("marks-text").textContent = marks.length
-    ? `${plural(marks.length, "image")}: ${of("good")} really good, ${of("defective")} really defective. The export is a ZIP file with the images and lists of them, which invad calibrate and invad train read.`
+    ? `${plural(marks.length, "image")}: ${of("good")} really good, ${of("defective")} really defective. ${EXPORT}`
     : "No image is marked yet. Mark one with G (really good) or D (really defective).";
   $("export").disabled = !marks.length;
+  seen.disconnect();
   $("marks-list").replaceChildren(...marks.map(row));
 }
+
+// Pictures are fetched when their row comes into view: there may be thousands of marks.
+const seen = new IntersectionObserver((rows) => {
+  for (const { isIntersecting, target } of rows) {
+    if (!isIntersecting) continue;
+    seen.unobserve(target);
+    picture(target.dataset.id, target.querySelector("img"));
+  }
+});
 
 function row(one) {
   const item = document.createElement("li");
@@ -96,7 +123,8 @@ function row(one) {
   item.innerHTML = '<img alt=""><div><b></b><span></span></div><button type="button">Remove</button>';
   item.querySelector("b").textContent = one.name;
   const said = one.decision ? `the model said ${one.decision}` : "the model did not decide";
-  item.querySelector("span").textContent = `${MARKS[one.mark]}; ${said}, score ${score(one.score)}; ${time(one.marked_at)}`;
+  item.querySelector("span").textContent =
+    `${MARKS[one.mark]}; ${said}, score ${score(one.score)}; ${time(one.marked_at)}`;
   const button = item.querySelector("button");
   button.setAttribute("aria-label", `Remove the mark of ${one.name}`);
   button.addEventListener("click", async () => {
@@ -105,7 +133,8 @@ function row(one) {
     await loadMarks();
     list();
   });
-  picture(one.id, item.querySelector("img"));
+  item.dataset.id = one.id;
+  seen.observe(item);
   return item;
 }
 

@@ -21,10 +21,9 @@ export function decide(score, cuts) {
 }
 
 // The decision to show for an image: the service's own, unless another threshold is being tried out.
-export function decision(entry, info, view) {
-  if (!entry.result) return null;
-  if (view === null) return entry.result.decision;
-  return decide(entry.result.score, thresholds(info, entry.className, view));
+export function decision({ result, info, className }, view) {
+  if (!result) return null;
+  return view === null ? result.decision : decide(result.score, thresholds(info, className, view));
 }
 
 // The normal scores that a class is compared with: {quantiles, count}, or null without a calibration.
@@ -40,8 +39,11 @@ export function reference(info, className) {
 // Both ends of the score axis: all that may be shown on it lies inside.
 export function axis(info, scores) {
   const cuts = [info.threshold, ...Object.values(info.thresholds)].filter((cut) => cut !== null);
-  const shown = [...(info.calibration?.scores ?? []), ...info.scale, ...cuts, ...scores];
+  const normal = info.calibration?.scores ?? info.scale;
+  const shown = [...normal, ...cuts, ...scores];
   const [from, to] = [Math.min(...shown), Math.max(...shown)];
-  const room = 0.04 * (to - from);
-  return [Math.max(0, from - room), to + room];
+  // Room for defective images to the right, even before there is one.
+  const least = Math.max(...normal, ...cuts) + 1.2 * (normal.at(-1) - normal[0]);
+  const room = 0.04 * (Math.max(to, least) - from) || 0.01;
+  return [Math.max(0, from - room), Math.max(to, least) + room];
 }

@@ -12,50 +12,59 @@ let listed = null; // the regions in the list
 const LISTED = 30; // regions in the list; a broken model may find thousands
 
 export function drawVerdict(entry) {
-  const kind = entry?.error ? "error" : entry?.result ? (decision(entry, state.info, state.view) ?? "undecided") : "undecided";
+  const kind = entry?.error ? "error" : entry?.result ? (decision(entry, state.view) ?? "undecided") : "undecided";
   $("verdict").className = `card verdict ${entry ? kind : "none"}`;
   $("decision-icon").setAttribute("href", `#icon-${kind}`);
-  $("decision").textContent = !entry ? "No image yet" : entry.error ? "Could not be inspected" : entry.result ? DECISIONS[kind === "undecided" ? null : kind] : "Waiting";
+  $("decision").textContent = heading(entry, kind);
   $("score").textContent = entry?.result ? score(entry.result.score) : "";
-  $("share").textContent = !entry ? "The decision, the score and where the image is not normal appear here." : (entry.error ?? share(entry));
+  $("share").textContent = share(entry);
   $("file").textContent = entry ? fileText(entry) : "";
   const mark = markOf(entry);
-  $("mark-row").hidden = !state.info?.marks || !(entry?.result || state.undo.length);
+  $("mark-row").hidden = !state.info.marks || !entry?.result;
   for (const one of ["good", "defective"]) {
     $(`mark-${one}`).setAttribute("aria-pressed", mark === one);
-    $(`mark-${one}`).disabled = !entry?.result;
   }
   $("undo").disabled = !state.undo.length;
 }
 
+function heading(entry, kind) {
+  if (!entry) return "No image yet";
+  if (entry.error) return "Could not be inspected";
+  if (!entry.result) return "Waiting";
+  return DECISIONS[kind] ?? DECISIONS.null;
+}
+
 function share(entry) {
+  if (!entry) return "The decision, the score and where the image is not normal appear here.";
+  if (entry.error) return "No decision was made. Look at this part yourself.";
   if (!entry.result) return "It is on its way.";
-  const count = reference(state.info, entry.className)?.count;
+  const count = reference(entry.info, entry.className)?.count;
   return comparison(entry.result.share_below, count) || "The model has no calibration to compare with.";
 }
 
-function fileText({ name, className, result, model }) {
+function fileText({ name, className, result, info }) {
   const parts = [name];
   if (result) parts.push(`${number(result.width)} × ${number(result.height)} pixels`);
   if (className) parts.push(`as ${className}`);
-  if (model && model !== state.info.checksum) parts.push("scored by an earlier model");
+  if (info && info.checksum !== state.info.checksum) parts.push("scored by an earlier model");
   return parts.join(" · ");
 }
 
 export function drawScore(entry, others) {
-  const { info, view } = state;
+  const { view } = state;
+  const info = entry?.info ?? state.info;
   const className = entry?.className ?? state.className;
   const scores = others.map((one) => one.result.score);
   const range = axis(info, scores);
   const cut = thresholds(info, className, view)?.image ?? null;
   const own = calibrated(info, className)?.image ?? null;
   const normal = reference(info, className);
-  const mark = (one) => ({ score: one.result.score, decision: decision(one, info, view) });
+  const mark = (one) => ({ score: one.result.score, decision: decision(one, view) });
   drawChart($("chart"), {
     range,
     quantiles: normal?.quantiles,
     threshold: cut,
-    calibratedThreshold: own,
+    inForce: own,
     one: entry?.result ? mark(entry) : null,
     others: others.filter((one) => one !== entry).map(mark),
   });
@@ -66,21 +75,28 @@ export function drawScore(entry, others) {
   slider.setAttribute("aria-valuetext", cut === null ? "no threshold" : score(cut));
   $("threshold-value").textContent = cut === null ? "no threshold" : score(cut);
   $("reset").disabled = view === null;
-  $("threshold-text").textContent = thresholdText(cut, own, normal);
+  $("threshold-text").textContent = thresholdText(info, cut, own, normal);
 }
 
 // What the threshold means, and whether it counts.
-function thresholdText(cut, own, normal) {
-  const { calibration } = state.info;
-  if (cut === null) return "No threshold is known, so nothing is decided. Calibrate the model (invad calibrate), or move the slider to try one out.";
+function thresholdText({ calibration, threshold }, cut, own, normal) {
+  if (cut === null) {
+    return "No threshold is known, so nothing is decided. Calibrate the model (invad calibrate), or try one out here.";
+  }
   if (state.view === null) {
     if (!calibration) return "The threshold that the service was started with.";
-    if (own !== state.info.threshold) return `Calibrated on ${plural(normal.count, "normal image")} of this part.`;
-    const [low, high] = calibration.interval;
-    return `Calibrated: ${percent(calibration.false_alarm_rate)} of good images are expected to be called defective (${percent(low)} to ${percent(high)}).`;
+    if (own !== threshold) return `Calibrated on ${plural(normal.count, "normal image")} of this part.`;
+    const [low, high] = calibration.interval.map((share) => percent(share));
+    const rate = percent(calibration.false_alarm_rate);
+    // The service may have been started with another threshold than the calibration's; so it is said whose rate this is.
+    return `At the calibration's threshold ${rate} of good images are expected to be called defective (${low} to ${high}).`;
   }
   const parts = ["Only a view: the service goes on deciding by " + (own === null ? "no threshold." : `${score(own)}.`)];
-  if (normal) parts.push(`About ${percent(1 - shareBelow(normal.quantiles, cut), 0)} of the normal images of the calibration would be called defective.`);
+  if (normal) {
+    const alarms = 1 - shareBelow(normal.quantiles, cut);
+    const share = alarms >= 1 ? "All" : alarms > 0 ? `About ${percent(alarms, 0)}` : "None";
+    parts.push(`${share} of the ${plural(normal.count, "normal image")} of the calibration would be called defective.`);
+  }
   return parts.join(" ");
 }
 
@@ -108,7 +124,8 @@ function item(region, index, highlight) {
   size.textContent = `${number(region.width)} × ${number(region.height)} px`;
   area.textContent = `area ${number(region.area)}`;
   peak.textContent = `peak ${score(region.peak)}`;
-  button.setAttribute("aria-label", `Region ${index + 1}: ${region.width} by ${region.height} pixels at ${region.x}, ${region.y}; covers ${region.area}; peak ${score(region.peak)}`);
+  const place = `${region.width} by ${region.height} pixels at ${region.x}, ${region.y}`;
+  button.setAttribute("aria-label", `Region ${index + 1}: ${place}; covers ${region.area}; peak ${score(region.peak)}`);
   for (const type of ["mouseenter", "focus", "click"]) button.addEventListener(type, () => highlight(index));
   for (const type of ["mouseleave", "blur"]) button.addEventListener(type, () => highlight(null));
   element.append(button);
@@ -128,16 +145,30 @@ export function drawModel() {
     ["Looks at", `${info.image_size[1]} × ${info.image_size[0]} pixels`],
     ["Takes", `files up to ${bytes(limits.body_bytes)} and ${pixels(limits.pixels)}`],
     ["InvAD", info.version],
-    ["Calibration", calibration ? calibrationText(calibration) : "none"],
+    ["Calibrated", calibration ? calibrationText(calibration) : "no"],
   ];
-  $("model").replaceChildren(...rows.map(([name, value]) => {
-    const row = document.createElement("div");
-    for (const [tag, text] of [["dt", name], ["dd", value]]) row.append(Object.assign(document.createElement(tag), { textContent: text }));
-    return row;
-  }));
+  $("model").replaceChildren(
+    ...rows.map(([name, value]) => {
+      const row = document.createElement("div");
+      for (const [tag, text] of [
+        ["dt", name],
+        ["dd", value],
+      ])
+        row.append(Object.assign(document.createElement(tag), { textContent: text }));
+      return row;
+    }),
+  );
 }
 
-function calibrationText({ count, method, false_alarm_rate, interval, confidence, images }) {
-  const how = { "false-alarms": "for a rate of false alarms", "f1-max": "for the best F1", recall: "for a share of defects found" }[method];
-  return `${how}, on ${plural(count, "normal image")} (${images}); false alarms expected ${percent(false_alarm_rate)}, with ${percent(confidence)} confidence between ${percent(interval[0])} and ${percent(interval[1])}`;
+function calibrationText({ count, method, wanted, false_alarm_rate, interval, confidence, images }) {
+  const how = {
+    "false-alarms": `for ${percent(wanted)} false alarms`,
+    "f1-max": "for the best F1",
+    recall: `for ${percent(wanted)} of the defects`,
+  }[method];
+  const rate = `${percent(false_alarm_rate)} of good images are expected to be called defective`;
+  const sure = `with ${percent(confidence)} confidence between ${percent(interval[0])} and ${percent(interval[1])}`;
+  // Where they came from is only said if it is words; the folders of the service's machine are nobody's business here.
+  const origin = /[\\/]/.test(images) ? "" : ` (${images})`;
+  return `${how}, from ${plural(count, "normal image")}${origin}; ${rate}, ${sure}`;
 }

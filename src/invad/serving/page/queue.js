@@ -1,4 +1,4 @@
-// Images on their way to the service: a few at a time, in order, and none lost while it is busy, away or asks for a token.
+// Images on their way to the service: a few at a time, and none lost while it is busy, away or asks for a token.
 
 import { Away, Busy, Unauthorised } from "./api.js";
 
@@ -48,7 +48,8 @@ export class Queue {
   }
 
   pump() {
-    while (!this.locked && !this.trouble && this.waiting.length && this.active.size < this.width) this.send(this.waiting.shift());
+    while (!this.locked && !this.trouble && this.waiting.length && this.active.size < this.width)
+      this.send(this.waiting.shift());
     this.onChange();
   }
 
@@ -64,7 +65,8 @@ export class Queue {
       this.waiting.unshift(entry); // it was not its fault
       if (error instanceof Unauthorised) this.lock(error);
       else if (error instanceof Busy) this.pause("The service is busy", error.seconds);
-      else if (error instanceof Away) this.pause("The service does not answer", Math.min(LONGEST, 2 * 2 ** this.tries++));
+      else if (error instanceof Away)
+        this.pause("The service does not answer", Math.min(LONGEST, 2 * 2 ** this.tries++));
       else throw error;
     } finally {
       this.active.delete(entry);

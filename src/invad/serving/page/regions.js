@@ -1,13 +1,16 @@
 // Regions of a map at a threshold that somebody is trying out; those at the calibrated one come from the service.
 // The same rules as there: 8 neighbours, boxes rounded outwards to whole pixels of the image, highest peak first.
 
-// Args: the map; the lowest level inside; the image's width and height; the scale. Peaks are known to one level of 255.
-export function findRegions(map, level, size, [low, high]) {
-  const { levels, width, height } = map;
-  const seen = new Uint8Array(levels.length);
+import { codeOf, valueOf } from "./map.js";
+
+// Args: the map; the lowest value inside; the image's width and height. Peaks are known to one code.
+export function findRegions(map, threshold, size) {
+  const { codes, width, height } = map;
+  const lowest = codeOf(map, threshold);
+  const seen = new Uint8Array(codes.length);
   const found = [];
-  for (let start = 0; start < levels.length; start++) {
-    if (levels[start] >= level && !seen[start]) found.push(fill(start));
+  for (let start = 0; start < codes.length; start++) {
+    if (codes[start] >= lowest && !seen[start]) found.push(fill(start));
   }
   return found.sort((a, b) => b.peak - a.peak);
 
@@ -19,13 +22,13 @@ export function findRegions(map, level, size, [low, high]) {
       const i = stack.pop();
       const [x, y] = [i % width, Math.floor(i / width)];
       count++;
-      peak = Math.max(peak, levels[i]);
+      peak = Math.max(peak, codes[i]);
       [left, right] = [Math.min(left, x), Math.max(right, x + 1)];
       [top, bottom] = [Math.min(top, y), Math.max(bottom, y + 1)];
       for (let v = Math.max(0, y - 1); v <= Math.min(height - 1, y + 1); v++) {
         for (let u = Math.max(0, x - 1); u <= Math.min(width - 1, x + 1); u++) {
           const j = v * width + u;
-          if (levels[j] >= level && !seen[j]) {
+          if (codes[j] >= lowest && !seen[j]) {
             seen[j] = 1;
             stack.push(j);
           }
@@ -40,7 +43,7 @@ export function findRegions(map, level, size, [low, high]) {
       width: Math.ceil((right * size.width) / width) - x,
       height: Math.ceil((bottom * size.height) / height) - y,
       area: Math.max(1, Math.round((count * size.width * size.height) / (width * height))),
-      peak: low + (peak / 255) * (high - low),
+      peak: valueOf(map, peak),
     };
   }
 }

@@ -1,4 +1,4 @@
-// All that the page knows. Whoever changes something calls `changed`, and the page is drawn again once, at the next frame.
+// All that the page knows. Whoever changes something calls `changed`; the page is drawn again at the next frame.
 
 export const state = {
   info: null, // the answer of /info; null until it came
@@ -7,7 +7,7 @@ export const state = {
   className: "", // the part that new images show; "" for unknown
   view: null, // a threshold somebody is trying out; null: the calibrated one
   outlines: true,
-  opacity: 0.7,
+  opacity: 0.6,
   heatmap: true,
   sort: "score",
   marks: new Map(), // by the image's id, as the service keeps them

@@ -5,6 +5,8 @@ import { DECISIONS, MARKS, score } from "./words.js";
 
 const THUMB = 160; // pixels of a thumbnail's longer side; shown at half of that, sharp on fine screens
 
+let seen = null; // the entry that the strip was scrolled to
+
 // Entries in the order of the strip. What failed comes first: nobody has looked at it.
 export function ordered(entries, by) {
   const shown = entries.filter((entry) => entry.state === "done" || entry.state === "failed");
@@ -20,11 +22,24 @@ export function drawStrip(element, { entries, selected, decisionOf, markOf }) {
     dress(entry, entry === selected, decisionOf(entry), markOf(entry));
     return entry.option;
   });
+  if (options.length && !entries.includes(selected)) options[0].tabIndex = 0; // one is always reached by Tab
   const focused = options.includes(document.activeElement) ? document.activeElement : null;
   if (options.some((one, i) => element.children[i] !== one) || element.children.length !== options.length) {
     element.replaceChildren(...options);
     focused?.focus({ preventScroll: true }); // moving an element takes its focus away
   }
+  if (selected !== seen && selected?.option?.parentElement === element) {
+    seen = selected;
+    reveal(element, selected.option);
+  }
+}
+
+// Scroll the strip, and only the strip, until an option is in it.
+function reveal(strip, { offsetLeft, offsetWidth }) {
+  const room = 24; // of a neighbour, to show that there is one
+  const left = offsetLeft - strip.offsetLeft - room;
+  const right = left + offsetWidth + 2 * room - strip.clientWidth;
+  strip.scrollTo({ left: Math.min(left, Math.max(right, strip.scrollLeft)) });
 }
 
 function option(entry) {
@@ -39,11 +54,13 @@ function option(entry) {
     const heat = document.createElement("canvas");
     heat.className = "heat";
     paint(heat, entry.map);
+    heat.hidden = entry.heated;
     thumb.append(entry.thumb, heat);
     const shape = Math.min(1, entry.result.width / entry.result.height);
     const flat = Math.min(1, entry.result.height / entry.result.width);
-    for (const layer of thumb.children) Object.assign(layer.style, { width: `${100 * shape}%`, height: `${100 * flat}%` });
-  }
+    for (const layer of thumb.children)
+      Object.assign(layer.style, { width: `${100 * shape}%`, height: `${100 * flat}%` });
+  } else thumb.textContent = entry.name;
   const text = document.createElement("span");
   text.className = "text";
   text.innerHTML = '<svg aria-hidden="true"><use/></svg><b></b>';

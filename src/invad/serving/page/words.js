@@ -28,7 +28,8 @@ export function pixels(count) {
 export function comparison(shareBelow, count) {
   if (shareBelow === null || shareBelow === undefined) return "";
   const images = count ? `the ${number(count)} normal images` : "the normal images";
-  if (shareBelow >= 1) return `Higher than all ${count ? number(count) + " normal images" : "normal images"} it was calibrated on.`;
+  if (shareBelow >= 1)
+    return `Higher than all ${count ? number(count) + " normal images" : "normal images"} it was calibrated on.`;
   if (shareBelow <= 0) return `Not higher than any of ${images} it was calibrated on.`;
   return `Higher than ${percent(shareBelow)} of ${images} it was calibrated on.`;
 }

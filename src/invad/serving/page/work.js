@@ -2,11 +2,13 @@
 
 import { predict, Refused } from "./api.js";
 import { pngOf, readMap } from "./map.js";
+import { calibrated } from "./model.js";
 import { changed, say, state } from "./state.js";
 import { thumbnail } from "./strip.js";
 import { bytes, DECISIONS, plural, score } from "./words.js";
 
-const MOST = 300; // entries kept; each holds a map and a thumbnail
+const MOST = 300; // entries kept
+const MEMORY = 2 ** 27; // bytes that their maps may take
 let count = 0;
 
 // A new entry: what is known of one image. `state` goes from waiting to done or failed.
@@ -20,26 +22,32 @@ export function entryOf(file) {
     time: 0,
     error: null, // a sentence, if it failed
     result: null, // the service's answer
-    model: null, // the checksum of the model that gave it
+    info: null, // /info of the model that gave it, which may have been replaced since
     map: null,
     picture: null, // an address to show the photo by
-    note: "", // what is unusual about how it is shown
+    heated: false, // whether that photo is one that the service made, with the heatmap in it
     thumb: null,
   };
 }
 
 // Score one image. Throws what the queue can do something about: busy, away, no token.
-export async function work(entry, signal) {
+// refresh(): asks for /info again, when another model answers than the one known, or decides otherwise.
+export async function work(entry, signal, refresh) {
   const { limits } = state.info;
   try {
     if (entry.file.size > limits.body_bytes) {
-      throw new Refused(`${entry.name} has ${bytes(entry.file.size)}; the service takes at most ${bytes(limits.body_bytes)}.`);
+      throw new Refused(
+        `${entry.name} has ${bytes(entry.file.size)}; the service takes at most ${bytes(limits.body_bytes)}.`,
+      );
     }
     const { model, result } = await predict(entry.file, entry.name, { className: entry.className, signal });
     if (result.error) throw new Refused(result.error);
-    entry.map = await readMap(result.map);
+    const stale =
+      model !== state.info.checksum || result.threshold !== (calibrated(state.info, entry.className)?.image ?? null);
+    const info = stale ? await refresh() : state.info;
+    entry.map = await readMap(result.map, info.scale);
     await show(entry, signal);
-    Object.assign(entry, { result, model, state: "done" });
+    Object.assign(entry, { result, info, state: "done" });
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     Object.assign(entry, { state: "failed", error: error.message });
@@ -57,7 +65,7 @@ async function show(entry, signal) {
     if (result.error) throw new Refused(result.error);
     source = pngOf(result.map);
     entry.thumb = await thumbnail(source);
-    entry.note = "The browser cannot show this kind of file, so this is the service's small picture, with the heatmap in it.";
+    entry.heated = true;
   }
   entry.picture = URL.createObjectURL(source);
 }
@@ -67,22 +75,25 @@ export function forget(entries) {
   const gone = new Set(entries);
   for (const entry of gone) if (entry.picture) URL.revokeObjectURL(entry.picture);
   state.entries = state.entries.filter((entry) => !gone.has(entry));
-  if (gone.has(state.selected)) state.selected = null;
+  if (gone.has(state.selected)) state.selected = state.entries.findLast((entry) => entry.state !== "waiting") ?? null;
   changed();
 }
 
 // Keep the page's memory bounded: the oldest finished ones go, but never the one in the viewer.
 export function trim() {
+  const [height, width] = state.info.image_size;
+  const most = Math.min(MOST, Math.floor(MEMORY / (2 * height * width)));
   const finished = state.entries.filter((entry) => entry.state !== "waiting" && entry !== state.selected);
-  if (finished.length > MOST) forget(finished.sort((a, b) => a.time - b.time).slice(0, finished.length - MOST));
+  if (finished.length > most) forget(finished.sort((a, b) => a.time - b.time).slice(0, finished.length - most));
 }
 
 // Say what came of a round: one image in full, many in numbers.
 export function report(entries) {
   if (entries.length === 1) {
     const [{ name, error, result }] = entries;
-    say(error ? `${name}: ${error}` : `${name}: ${DECISIONS[result.decision].toLowerCase()}, score ${score(result.score)}, ${plural(result.regions.length, "region")}`);
-    return;
+    if (error) return say(`${name}: ${error}`);
+    const decision = DECISIONS[result.decision].toLowerCase();
+    return say(`${name}: ${decision}, score ${score(result.score)}, ${plural(result.regions.length, "region")}`);
   }
   const of = (test) => entries.filter(test).length;
   const parts = [plural(entries.length, "image"), `${of((e) => e.result?.decision === "defective")} defective`];
