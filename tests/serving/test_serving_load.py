@@ -11,8 +11,8 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks/serving.py"
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to catch")
-def test_load() -> None:
-    command = [sys.executable, str(SCRIPT), "--requests", "400", "--clients", "8"]
+def test_load(trained: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--requests", "400", "--clients", "8", "--model", str(trained)]
     ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "\n0 faults" in ended.stdout and "| one image |" in ended.stdout

@@ -20,7 +20,7 @@ from invad.inference import Predictor
 from invad.serving import Limits, create_app
 from invad.serving.manifest import write_folder
 from invad.serving.marks import FILE, Marks
-from invad.serving.spool import Recent
+from invad.serving.spool import Recent, Spool
 
 
 def recent(data: bytes, **known: object) -> Recent:
@@ -108,6 +108,19 @@ def test_files_that_are_none_of_ours_are_left_alone(tmp_path: Path) -> None:
         Marks(damaged)
     with pytest.raises(RunError, match="Choose another folder"):
         Marks(damaged / FILE / "below")
+
+
+def test_a_disk_without_room_for_recent_images_does_not_stop_inspection(
+    client: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "put", full)
+        result = client.post("/predict", files={"files": png()}).json()["results"][0]
+    assert result["score"] > 0 and "cannot be kept for a mark" in caplog.text
+    assert client.put(f"/marks/{result['id']}", json={"mark": "good"}).status_code == 404
 
 
 def test_what_a_kill_left_is_deleted_and_nothing_else(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import hashlib
+import logging
 import math
 import os
 import time
@@ -30,6 +31,7 @@ from invad.serving.schemas import Decision, MapKind
 from invad.serving.spool import Recent, Spool
 from invad.serving.telemetry import Telemetry
 
+LOG = logging.getLogger("invad.serving")
 T = TypeVar("T")
 
 
@@ -155,7 +157,7 @@ class Service:
         kind: MapKind,
         class_name: str | None,
     ) -> schemas.Result:
-        """The result of one image; it is kept for a mark, too."""
+        """The result of one image, which is kept for a mark, too."""
         prediction = predictor.decide(values, score, size, class_name)
         threshold = image_threshold(predictor, class_name)
         decision = _decision(prediction)
@@ -173,20 +175,29 @@ class Service:
             map=_picture(predictor, image, values, kind),
             error=None,
         )
-        if self.spool is not None:
-            recent = Recent(
-                id=digest,
-                name=upload.name,
-                class_name=class_name,
-                width=size[1],
-                height=size[0],
-                score=prediction.score,
-                threshold=threshold,
-                decision=decision,
-                model=predictor.checksum,
-            )
-            self.spool.put(recent, upload.data)
+        self._keep(result, upload, predictor, class_name)
         return result
+
+    def _keep(self, result: schemas.Result, upload: Upload, predictor: Predictor, class_name: str | None) -> None:
+        """Keep an image for a mark; where the disk has no place, inspection goes on without."""
+        if self.spool is None:
+            return
+        assert result.width is not None and result.height is not None and result.score is not None
+        recent = Recent(
+            id=result.id,
+            name=result.name,
+            class_name=class_name,
+            width=result.width,
+            height=result.height,
+            score=result.score,
+            threshold=result.threshold,
+            decision=result.decision,
+            model=predictor.checksum,
+        )
+        try:
+            self.spool.put(recent, upload.data)
+        except OSError as error:
+            LOG.error("the image %s cannot be kept for a mark: %s", result.id, error)
 
 
 def image_threshold(predictor: Predictor, class_name: str | None) -> float | None:
