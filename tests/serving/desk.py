@@ -59,7 +59,7 @@ class Desk:
 
     def text(self, name: str) -> str:
         """The text of the element with an id."""
-        return str(self.page.locator(f"#{name}").inner_text()).strip()
+        return str(self.page.locator(f"#{name}").inner_text()).replace("\u00a0", " ").strip()
 
     def slide(self, name: str, value: float) -> None:
         """Move a slider."""

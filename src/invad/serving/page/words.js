@@ -5,11 +5,11 @@ export const score = (value) => value.toFixed(3);
 
 // A share in percent that never rounds to "all" or "none" what is neither.
 export function percent(share, digits = 1) {
-  if (share <= 0) return "0 %";
-  if (share >= 1) return "100 %";
+  if (share <= 0) return "0\u00a0%"; // a space that no line breaks at
+  if (share >= 1) return "100\u00a0%";
   const step = 10 ** -digits;
   const value = Math.min(100 - step, Math.max(step, 100 * share));
-  return `${+value.toFixed(digits)} %`;
+  return `${+value.toFixed(digits)}\u00a0%`;
 }
 
 export function plural(count, one, many = `${one}s`) {
