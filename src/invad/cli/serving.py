@@ -60,6 +60,7 @@ class Serve:
         def opened() -> Predictor:
             return load(self.model, threshold=self.threshold, device=self.device)
 
+        say(f"opening {self.model}")
         predictor = opened()
         check_predictor(predictor)
         app = create_app(
