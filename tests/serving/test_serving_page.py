@@ -135,19 +135,22 @@ def test_a_full_queue_is_waited_for(
 def test_the_service_goes_away_and_comes_back(
     browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
 ) -> None:
-    """Images wait for it, and marks are where they were."""
+    """Images wait for it, marks are where they were, and a file that went meanwhile stops nothing."""
     with server(trained, tmp_path / "marks") as first, desk(browser, first.url, pictures, refusals=True) as at:
         at.give(images[0])
         at.press("d")
         at.page.locator("#marks-count", has_text="1").wait_for()
         port = first.port
         assert first.stop() == 0
-        at.drop(images[1])
+        doomed = shutil.copy(images[2], tmp_path / "doomed.png")
+        at.drop(images[1], doomed)
         at.page.locator("#progress-text", has_text="The service does not answer; trying again in").wait_for()
+        doomed.unlink()
         at.picture("away", whole=False)
         with server(trained, tmp_path / "marks", "--port", str(port)):
-            at.options.nth(1).wait_for()
+            at.options.nth(2).wait_for()
             at.settle()
+            assert ["doomed.png is gone or was changed" in label for label in at.labels()] == [True, False, False]
             at.page.reload()
             at.page.locator("#marks-count", has_text="1").wait_for()
             at.give(images[0])

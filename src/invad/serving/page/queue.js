@@ -1,11 +1,12 @@
 // Images on their way to the service: a few at a time, and none lost while it is busy, away or asks for a token.
 
-import { Away, Busy, Unauthorised } from "./api.js";
+import { Busy, Unauthorised } from "./api.js";
 
 const LONGEST = 30; // seconds between two tries while the service is away
 
 export class Queue {
-  // work(entry, signal): sends one. onChange(): something moved. onLocked(): a token is needed; `resume` goes on.
+  // work(entry, signal): sends one, and throws only Busy, Away and Unauthorised. onChange(): something moved.
+  // onLocked(): a token is needed; `resume` goes on.
   constructor({ work, onChange, onLocked }) {
     Object.assign(this, { work, onChange, onLocked });
     this.waiting = [];
@@ -65,9 +66,7 @@ export class Queue {
       this.waiting.unshift(entry); // it was not its fault
       if (error instanceof Unauthorised) this.lock(error);
       else if (error instanceof Busy) this.pause("The service is busy", error.seconds);
-      else if (error instanceof Away)
-        this.pause("The service does not answer", Math.min(LONGEST, 2 * 2 ** this.tries++));
-      else throw error;
+      else this.pause("The service does not answer", Math.min(LONGEST, 2 * 2 ** this.tries++));
     } finally {
       this.active.delete(entry);
       this.pump();

@@ -1,6 +1,6 @@
 // From a file to an entry of the strip: sent, answered, its map read and its thumbnail made.
 
-import { predict, Refused } from "./api.js";
+import { Away, Busy, predict, Refused, Unauthorised } from "./api.js";
 import { pngOf, readMap } from "./map.js";
 import { calibrated } from "./model.js";
 import { changed, say, state } from "./state.js";
@@ -9,6 +9,7 @@ import { bytes, DECISIONS, plural, score } from "./words.js";
 
 const MOST = 300; // entries kept
 const MEMORY = 2 ** 27; // bytes that their maps may take
+const ENVELOPE = 2048; // bytes around a file in a request, at most
 let count = 0;
 
 // A new entry: what is known of one image. `state` goes from waiting to done or failed.
@@ -35,7 +36,7 @@ export function entryOf(file) {
 export async function work(entry, signal, refresh) {
   const { limits } = state.info;
   try {
-    if (entry.file.size > limits.body_bytes) {
+    if (entry.file.size + ENVELOPE > limits.body_bytes) {
       throw new Refused(
         `${entry.name} has ${bytes(entry.file.size)}; the service takes at most ${bytes(limits.body_bytes)}.`,
       );
@@ -49,10 +50,23 @@ export async function work(entry, signal, refresh) {
     await show(entry, signal);
     Object.assign(entry, { result, info, state: "done" });
   } catch (error) {
-    if (!(error instanceof Refused)) throw error;
-    Object.assign(entry, { state: "failed", error: error.message });
+    if (signal.aborted || error instanceof Busy || error instanceof Unauthorised) throw error;
+    // To the browser a file that cannot be read looks like a service that cannot be reached.
+    if (error instanceof Away && (await isReadable(entry.file))) throw error;
+    const text = error instanceof Away ? `${entry.name} is gone or was changed since it was given.` : error.message;
+    Object.assign(entry, { state: "failed", error: text });
   }
   entry.time = Date.now();
+}
+
+// Whether a file is still there, as it was given.
+async function isReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 // A photo that the browser can show, and its thumbnail. For the kinds it cannot (TIFF), the service's own picture.
