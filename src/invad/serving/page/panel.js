@@ -91,7 +91,7 @@ function thresholdText({ calibration, threshold }, cut, own, normal) {
     // The service may have been started with another threshold than the calibration's; so it is said whose rate this is.
     return `At the calibration's threshold ${rate} of good images are expected to be called defective (${low} to ${high}).`;
   }
-  const parts = ["Only a view: the service goes on deciding by " + (own === null ? "no threshold." : `${score(own)}.`)];
+  const parts = [`Only a view: the service goes on deciding ${own === null ? "nothing" : `by ${score(own)}`}.`];
   if (normal) {
     const alarms = 1 - shareBelow(normal.quantiles, cut);
     const share = alarms >= 1 ? "All" : alarms > 0 ? `About ${percent(alarms, 0)}` : "None";
@@ -104,7 +104,8 @@ function thresholdText({ calibration, threshold }, cut, own, normal) {
 export function drawRegions(entry, regions, highlight) {
   const none = !regions.length;
   $("regions-none").hidden = !none;
-  $("regions-none").textContent = entry?.result ? "None: nothing reaches the threshold for regions." : "None.";
+  const known = entry?.result && thresholds(entry.info, entry.className, state.view);
+  $("regions-none").textContent = known ? "None: nothing reaches the threshold for regions." : "None.";
   if (listed === regions) return; // keep the focus where it is
   listed = regions;
   $("regions").replaceChildren(...regions.slice(0, LISTED).map((region, i) => item(region, i, highlight)));
