@@ -25,10 +25,6 @@ let follow = null; // the entry to look at as soon as it is there: the first of 
 
 function take(files) {
   if (!files.length) return;
-  if (!state.info) {
-    banner("The service is not there yet; try again when it answers.", { seconds: 8 });
-    return;
-  }
   if (queue.idle) round = [];
   const entries = files.map(entryOf);
   round.push(...entries);
