@@ -1,7 +1,7 @@
 """A model and data in, all metrics out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from invad.errors import DataError
 from invad.files import write_text
 from invad.inference.calibration import Calibration, read_calibration
 from invad.inference.checksum import model_checksum
+from invad.kept import Evaluation, Request, forget, keep
 from invad.metrics import PROTOCOLS, Evaluator, Protocol, Results, to_csv, to_json, to_markdown
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
@@ -25,18 +26,6 @@ from invad.scoring import anomaly_map, image_score
 from invad.settings import TrainSettings
 
 BATCH_SIZE = 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
-    """What an evaluation found."""
-
-    results: tuple[Results, ...]
-    """One for each protocol asked for."""
-    records: tuple[Record, ...]
-    """The test images."""
-    scores: NDArray[np.float32]
-    """Their image scores, (N,)."""
 
 
 def evaluate(
@@ -53,7 +42,7 @@ def evaluate(
     device: str = "auto",
     quiet: bool = False,
 ) -> Evaluation:
-    """Evaluate a run on test images and write the results into its folder `evaluation`.
+    """Evaluate a run on test images and write the results into its folder `evaluation`, with all that a report needs.
 
     Args:
         run: a run, or its folder.
@@ -87,7 +76,8 @@ def evaluate(
     )
     processes = start_processes(device)
     model = load_model(run)
-    calibration = read_calibration(run.path, model_checksum(model)) if threshold is None else None
+    checksum = model_checksum(model)
+    calibration = read_calibration(run.path, checksum) if threshold is None else None
     own = {name: calibration.threshold(name).image for name in dataset.classes} if calibration else None
     evaluation = evaluate_model(
         model.to(processes.device),
@@ -98,6 +88,7 @@ def evaluate(
         bootstrap=bootstrap,
         threshold=threshold if own is None else own,
         save_maps=save_maps,
+        curves=True,
         quiet=quiet,
     )
     notices = run.notices()
@@ -105,8 +96,11 @@ def evaluate(
         notices += found_at_thresholds(calibration, evaluation)
     evaluation = replace(evaluation, results=tuple(_with_warnings(r, notices) for r in evaluation.results))
     if processes.first:
+        request = Request(data=tuple(data), classes=tuple(classes), views=tuple(views), split=split, bootstrap=bootstrap)
+        forget(run)
         for results in evaluation.results:
             write_results(run.evaluation, results)
+        keep(run, evaluation, request, checksum)
     return evaluation
 
 
@@ -120,11 +114,12 @@ def evaluate_model(
     bootstrap: int = 0,
     threshold: float | Mapping[str, float] | None = None,
     save_maps: Path | str | None = None,
+    curves: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
     """Evaluate a model in memory on the test images of a data set; as `evaluate`, or with thresholds by class.
 
-    Several processes share the images; the first one gathers the maps, computes, and tells the others.
+    With `curves` the evaluation has what a threshold does to the pixels, which takes one more pass over them. Several processes share the images; the first one gathers the maps, computes, and tells the others.
     """
     processes = processes or Processes(device=next(model.trained_parameters()).device)
     records = data.split("test")
@@ -152,7 +147,10 @@ def evaluate_model(
     notices = (*data.notices, *skipped_notices(source, "test"))
     found = compute_all(evaluator, protocols, bootstrap, threshold)
     results = tuple(_with_warnings(one, notices) for one in found)
-    return processes.from_first(Evaluation(results=results, records=source.records, scores=scores))
+    sweeps = evaluator.sweeps() if curves else {}
+    return processes.from_first(
+        Evaluation(results=results, records=source.records, scores=scores, sweeps=sweeps)
+    )
 
 
 def evaluate_maps(
@@ -201,9 +199,10 @@ def found_at_thresholds(calibration: Calibration, evaluation: Evaluation) -> tup
     texts = []
     names = np.array([record.class_name for record in evaluation.records])
     anomalous = np.array([record.anomalous for record in evaluation.records])
+    scores = evaluation.scores.astype(np.float64)  # NumPy would round the threshold to float32, and onto a score
     for name in sorted(set(names.tolist())):
         threshold = calibration.threshold(name)
-        above = (names == name) & (evaluation.scores >= threshold.image)
+        above = (names == name) & (scores >= threshold.image)
         low, high = threshold.false_alarm_interval
         texts.append(
             f"{name}: the calibrated threshold {threshold.image:.4g} finds {(above & anomalous).sum()} of "
