@@ -121,6 +121,13 @@ class Run:
         """Record the versions and the machine."""
         write_text(self.environment_file, json.dumps(environment(), indent=1) + "\n")
 
+    def environment(self) -> dict[str, str]:
+        """Return the versions and the machine that the run was made with; nothing where it did not record them."""
+        if not self.environment_file.is_file():
+            return {}
+        found = json.loads(self.environment_file.read_text(encoding="utf-8"))
+        return {str(name): str(value) for name, value in found.items()}
+
     def write_records(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
         """Record which images the run is trained on, and the SHA-256 of each."""
         _write_records(self.records_file, records, hashes)
