@@ -68,12 +68,7 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run.open(Path(run))
     settings = run.settings()
-    dataset = open_datasets(
-        tuple(data) or settings.data,
-        tuple(classes) or (() if data else settings.classes),
-        views=tuple(views) or (() if data else settings.views),
-        split=settings.split if split is None and not data else split,
-    )
+    dataset = open_test_set(run, data, classes, views=views, split=split)
     processes = start_processes(device)
     model = load_model(run)
     checksum = model_checksum(model)
@@ -96,7 +91,9 @@ def evaluate(
         notices += found_at_thresholds(calibration, evaluation)
     evaluation = replace(evaluation, results=tuple(_with_warnings(r, notices) for r in evaluation.results))
     if processes.first:
-        request = Request(data=tuple(data), classes=tuple(classes), views=tuple(views), split=split, bootstrap=bootstrap)
+        request = Request(
+            data=tuple(data), classes=tuple(classes), views=tuple(views), split=split, bootstrap=bootstrap
+        )
         forget(run)
         for results in evaluation.results:
             write_results(run.evaluation, results)
@@ -119,7 +116,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluate a model in memory on the test images of a data set; as `evaluate`, or with thresholds by class.
 
-    With `curves` the evaluation has what a threshold does to the pixels, which takes one more pass over them. Several processes share the images; the first one gathers the maps, computes, and tells the others.
+    With `curves` the evaluation has what a threshold does to the pixels, which takes one more pass over them. Several
+    processes share the images; the first one gathers the maps, computes, and tells the others.
     """
     processes = processes or Processes(device=next(model.trained_parameters()).device)
     records = data.split("test")
@@ -128,6 +126,20 @@ def evaluate_model(
     check_masks(records)
     source = ImageSource(records, settings.size, cache="none", skip_unreadable=settings.skip_unreadable)
     evaluator = Evaluator(spool=save_maps if processes.first else None)
+    scores = fill(evaluator, model, source, processes=processes, quiet=quiet)
+    if not processes.first:
+        return processes.from_first(None)
+    notices = (*data.notices, *skipped_notices(source, "test"))
+    found = compute_all(evaluator, protocols, bootstrap, threshold)
+    results = tuple(_with_warnings(one, notices) for one in found)
+    sweeps = evaluator.sweeps() if curves else {}
+    return processes.from_first(Evaluation(results=results, records=source.records, scores=scores, sweeps=sweeps))
+
+
+def fill(
+    evaluator: Evaluator, model: InvAD, source: ImageSource, *, processes: Processes | None = None, quiet: bool = True
+) -> NDArray[np.float32]:
+    """Give an evaluator the maps of all images of a source, in order; return the images' scores, (N,)."""
     scores = np.zeros(len(source), dtype=np.float32)
     everything = np.arange(len(source))
     for indices, maps, batch_scores in score_images(model, source, everything, processes=processes, quiet=quiet):
@@ -142,14 +154,28 @@ def evaluate_model(
             samples=_samples(chosen),
         )
         scores[indices] = batch_scores
-    if not processes.first:
-        return processes.from_first(None)
-    notices = (*data.notices, *skipped_notices(source, "test"))
-    found = compute_all(evaluator, protocols, bootstrap, threshold)
-    results = tuple(_with_warnings(one, notices) for one in found)
-    sweeps = evaluator.sweeps() if curves else {}
-    return processes.from_first(
-        Evaluation(results=results, records=source.records, scores=scores, sweeps=sweeps)
+    return scores
+
+
+def open_test_set(
+    run: Run,
+    data: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    *,
+    views: Sequence[str] = (),
+    split: int | None = None,
+) -> DataSet:
+    """Return the data that a run is evaluated on: what is given, and for the rest what it was trained with.
+
+    Raises:
+        DataError: the data set is not laid out as it should be.
+    """
+    settings = run.settings()
+    return open_datasets(
+        tuple(data) or settings.data,
+        tuple(classes) or (() if data else settings.classes),
+        views=tuple(views) or (() if data else settings.views),
+        split=settings.split if split is None and not data else split,
     )
 
 

@@ -59,7 +59,9 @@ class Request:
             >>> Request(data=(), classes=("nut",), bootstrap=200).arguments()
             '--classes nut --bootstrap 200'
         """
-        parts = [f"--{name} {' '.join(given)}" for name in ("data", "classes", "views") if (given := getattr(self, name))]
+        parts = [
+            f"--{name} {' '.join(given)}" for name in ("data", "classes", "views") if (given := getattr(self, name))
+        ]
         parts += [] if self.split is None else [f"--split {self.split}"]
         return " ".join([*parts, f"--bootstrap {self.bootstrap}"])
 

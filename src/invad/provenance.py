@@ -59,7 +59,7 @@ def published_row(run: Run, kept: Kept) -> Published | None:
     for row in published_rows():
         if (row.model, row.dataset) == (settings.model, layout):
             encoder = MODELS[row.model].encoder
-            notes = ()
+            notes: tuple[str, ...] = ()
             if settings.encoder != encoder:
                 notes = (f"The published {row.model} has the encoder {encoder}, this run {settings.encoder}.",)
             return Published(values=row.values, classes=len(PUBLISHED[layout].classes), notes=notes)
@@ -67,7 +67,7 @@ def published_row(run: Run, kept: Kept) -> Published | None:
 
 
 def look_at_data(run: Run) -> DataCheck:
-    """Return what `invad data check` finds in the data that a run was trained on, where it is there and not too much."""
+    """Return what `invad data check` finds in a run's data, where that is still there and not too much."""
     settings = run.settings()
     if not settings.data:
         return DataCheck(said="This run was not trained here, so there is no training data to look at.")

@@ -91,5 +91,3 @@ def is_real(interval: Interval | None) -> bool:
         (True, False, False)
     """
     return interval is not None and not interval[0] <= 0 <= interval[1]
-
-

@@ -2,8 +2,8 @@
 
 The exact curves (`invad.metrics.curves`) have a point for each distinct score of a defect pixel, often millions. Rows
 are left out in two steps, each of which may cost half of `TOLERANCES`: first those between which no rate leaves a cell
-of that width, in one pass; then those that lie on a straight line through their neighbours (Ramer, Douglas and Peucker).
-A line through the rest is nowhere further from the exact one than the tolerances.
+of that width, in one pass; then those that lie on a straight line through the rest (Ramer, Douglas and Peucker). A line
+drawn through what stays is nowhere further from the exact one than the tolerances.
 """
 
 from collections.abc import Iterator

@@ -6,7 +6,7 @@ is embedded once and shown again by reference: small files, and sharp at any siz
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -64,11 +64,22 @@ def make_cards(
         thresholds: the thresholds of the image and of pixels for each example.
         scale: the ends of the colour scale.
     """
+    pairs = list(zip(examples, thresholds, strict=True))
+    return fit(len(pairs), lambda at, edge, quality: _card(f"p{at}", *pairs[at], scale, edge, quality))
+
+
+def fit(count: int, make: Callable[[int, int, int], Card]) -> list[Card]:
+    """Return so many cards at the largest size that fits the budget; at the smallest, as many as fit.
+
+    Args:
+        count: how many.
+        make: index, longest side in pixels and quality -> card.
+    """
     cards: list[Card] = []
     for edge, quality in LEVELS:
         cards, used = [], 0
-        for number, (example, cuts) in enumerate(zip(examples, thresholds, strict=True), start=1):
-            card = _card(f"p{number}", example, cuts, scale, edge, quality)
+        for at in range(count):
+            card = make(at, edge, quality)
             used += sum(map(len, (card.image, *card.heatmaps, card.truth, card.found)))
             if used > PICTURE_BUDGET:
                 break
@@ -139,7 +150,8 @@ def contours(mask: NDArray[np.bool_], size: tuple[int, int]) -> str:
     filled = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     found, _ = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1)
     return "".join(
-        "M" + "L".join(f"{x + 0.5:g} {y + 0.5:g}" for x, y in contour.reshape(-1, 2).tolist()) + "Z" for contour in found
+        "M" + "L".join(f"{x + 0.5:g} {y + 0.5:g}" for x, y in contour.reshape(-1, 2).tolist()) + "Z"
+        for contour in found
     )
 
 

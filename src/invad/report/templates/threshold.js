@@ -84,7 +84,7 @@
       place(section, "pr-pixels", rates.recall, rates.precision);
       place(section, "pro-regions", rates.falsePositiveRate / data.proLimit, rates.overlap);
       section.querySelector("[data-pixels]").textContent =
-        `As a threshold for pixels: about ${percent(rates.overlap)} of each drawn defect is covered, and ` +
+        `As a threshold for pixels: about ${percent(rates.overlap)} of a drawn defect is covered on average, and ` +
         `${percent(rates.falsePositiveRate)} of the normal pixels are marked.`;
     }
 
@@ -104,8 +104,12 @@
       moveDots(counts, threshold);
     }
 
+    const write = (threshold) => {
+      exact.value = Number(threshold.toPrecision(6)); // only to be read: what counts is the number in full
+    };
+
     slider.addEventListener("input", () => {
-      exact.value = Number(slider.valueAsNumber.toPrecision(6));
+      write(slider.valueAsNumber);
       show(slider.valueAsNumber);
     });
     exact.addEventListener("input", () => {
@@ -117,12 +121,12 @@
       button.addEventListener("click", () => {
         const { value } = data.cuts[index];
         slider.value = value;
-        exact.value = value;
+        write(value);
         show(value);
       });
     });
     slider.value = data.cuts[0].value; // a browser that reloads the page keeps where the slider was
-    exact.value = data.cuts[0].value;
+    write(data.cuts[0].value);
     show(data.cuts[0].value);
   }
 
