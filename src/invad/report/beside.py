@@ -177,10 +177,10 @@ def _said(lines: Sequence[Line], sides: Sequence[Side]) -> str:
     """The result in a sentence."""
     wins = [sum(line.winner == side for line in lines) for side in (0, 1)]
     if not any(wins):
-        return "None of the fifteen means differs by more than chance explains."
+        return "In none of the fifteen means is one of them better beyond chance."
     parts = [f"{sides[i].name} is better in {wins[i]}" for i in (0, 1) if wins[i]]
     open_ones = len(lines) - sum(wins)
-    rest = f"; in the other {open_ones} chance explains the difference" if open_ones else ""
+    rest = f"; what they differ by in the other {open_ones} could be chance" if open_ones else ""
     return f"Of the fifteen means {' and '.join(parts)}{rest}."
 
 
@@ -194,9 +194,17 @@ def _line(key: str, content: Beside) -> Line:
         values=(_percent(a), _percent(b)),
         difference="–" if a is None or b is None else f"{100 * (a - b):+.2f}",
         interval=_between(interval),
-        verdict="chance explains it" if winner is None else f"{content.sides[winner].name} is better",
+        verdict=_verdict(interval, winner, content.sides),
         winner=winner,
     )
+
+
+def _verdict(interval: Interval | None, winner: int | None, sides: Sequence[Side]) -> str:
+    if winner is not None:
+        return f"{sides[winner].name} is better"
+    if interval is None:
+        return "not defined"
+    return "the same" if interval == (0.0, 0.0) else "could be chance"
 
 
 def _cell(name: str, key: str, content: Beside) -> Cell:
@@ -207,7 +215,7 @@ def _cell(name: str, key: str, content: Beside) -> Cell:
     interval = content.differences.classes[name].get(key)
     winner = _winner(interval)
     mark = "" if winner is None else ("best", "worst")[winner]
-    return Cell(text=f"{100 * (a - b):+.1f}", interval=_between(interval), mark=mark)
+    return Cell(text=f"{100 * (a - b):+.2f}", interval=_between(interval), mark=mark)
 
 
 def _value(results: Results, name: str, key: str) -> float | None:
@@ -226,7 +234,7 @@ def _percent(value: float | None) -> str:
 
 
 def _between(interval: Interval | None) -> str:
-    return "" if interval is None else f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
+    return "" if interval is None else f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}"
 
 
 def _section(at: int, one: PairClass, cards: Sequence[Card]) -> PairSection:

@@ -42,7 +42,7 @@ def pick_examples(scores: ArrayLike, classes: Sequence[str], defects: Sequence[s
     Example:
         >>> found = pick_examples([0.1, 0.2, 0.9, 0.5, 0.7], ["nut"] * 5, ["good", "good", "dent", "dent", "dent"])
         >>> [(choice.index, choice.kind) for choice in found]
-        [(1, 'alarm'), (0, 'alarm'), (3, 'miss'), (4, 'miss'), (2, 'typical')]
+        [(1, 'alarm'), (0, 'alarm'), (3, 'miss'), (4, 'miss'), (2, 'clear')]
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 1 or not len(values) == len(classes) == len(defects):

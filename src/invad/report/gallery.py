@@ -23,6 +23,8 @@ PICTURE_BUDGET = 10_000_000
 LEVELS = ((640, 82), (512, 80), (384, 78), (288, 76), (208, 72), (144, 66), (104, 60))
 """Longest side in pixels and WebP quality of the pictures; the first pair that fits the budget is taken."""
 LARGEST = LEVELS[0][0]
+STEADY = 0.75
+"""Pixels of the picture that an outline may be off, so that it does not show the steps of small masks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,11 +150,9 @@ def contours(mask: NDArray[np.bool_], size: tuple[int, int]) -> str:
     """
     height, width = size
     filled = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-    found, _ = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1)
-    return "".join(
-        "M" + "L".join(f"{x + 0.5:g} {y + 0.5:g}" for x, y in contour.reshape(-1, 2).tolist()) + "Z"
-        for contour in found
-    )
+    found, _ = cv2.findContours(filled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    lines = (cv2.approxPolyDP(contour, STEADY, True).reshape(-1, 2).tolist() for contour in found)
+    return "".join("M" + "L".join(f"{x + 0.5:g} {y + 0.5:g}" for x, y in line) + "Z" for line in lines)
 
 
 def shrink(picture: NDArray[np.uint8], edge: int = LARGEST) -> NDArray[np.uint8]:
