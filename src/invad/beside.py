@@ -156,6 +156,8 @@ def _images(
         [record.class_name for record in records[0]],
         [record.defect for record in records[0]],
     )
+    if not picked:  # the same model twice
+        return []
     chosen = [choice.index for choice in picked]
     maps = [
         make_maps(run, load_model(run), [own[i] for i in chosen], device)

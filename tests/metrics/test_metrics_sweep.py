@@ -77,7 +77,9 @@ def test_the_rows_lie_on_the_exact_curves():
         assert all(row in points or row[1] in levels for row in rows)  # fixed cuts lie on the level parts
     curve = pr_pixel(maps, masks)
     tops = dict(zip(curve.x.round(9).tolist(), curve.y.tolist(), strict=True))
-    assert all(p <= tops[round(r, 9)] + 1e-12 for r, p in zip(found.recall.tolist(), found.precision.tolist(), strict=True))
+    assert all(
+        p <= tops[round(r, 9)] + 1e-12 for r, p in zip(found.recall.tolist(), found.precision.tolist(), strict=True)
+    )
 
 
 def test_the_best_threshold_has_the_best_f1():
