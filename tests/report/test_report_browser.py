@@ -177,6 +177,9 @@ def test_the_gallery_is_gone_through_by_keyboard(browser: "Browser", small_page:
         viewer.wait_for()
         count = openers.count()
         assert f"2 of {count}" in viewer.inner_text() and viewer.locator("svg").count() >= 3
+        box = viewer.bounding_box()
+        assert box is not None and box["y"] >= 0 and box["y"] + box["height"] <= SIZES["wide"][1]
+        page.wait_for_timeout(600)  # the page scrolls smoothly to what has the focus
         page.screenshot(path=shots / "gallery-dialog.png")
         page.keyboard.press("ArrowRight")
         assert f"3 of {count}" in viewer.inner_text()

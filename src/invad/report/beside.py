@@ -192,7 +192,7 @@ def _line(key: str, content: Beside) -> Line:
     return Line(
         key=key,
         values=(_percent(a), _percent(b)),
-        difference="–" if a is None or b is None else f"{100 * (a - b):+.2f}",
+        difference="–" if a is None or b is None else signed(a - b),
         interval=_between(interval),
         verdict=_verdict(interval, winner, content.sides),
         winner=winner,
@@ -215,7 +215,7 @@ def _cell(name: str, key: str, content: Beside) -> Cell:
     interval = content.differences.classes[name].get(key)
     winner = _winner(interval)
     mark = "" if winner is None else ("best", "worst")[winner]
-    return Cell(text=f"{100 * (a - b):+.2f}", interval=_between(interval), mark=mark)
+    return Cell(text=signed(a - b), interval=_between(interval, 1), mark=mark)
 
 
 def _value(results: Results, name: str, key: str) -> float | None:
@@ -233,8 +233,20 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f}"
 
 
-def _between(interval: Interval | None) -> str:
-    return "" if interval is None else f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}"
+def _between(interval: Interval | None, digits: int = 2) -> str:
+    return "" if interval is None else f"{signed(interval[0], digits)} to {signed(interval[1], digits)}"
+
+
+def signed(share: float, digits: int = 2) -> str:
+    """Return a difference times 100 with its sign; what rounds to nothing has none.
+
+    Example:
+        >>> signed(0.0123), signed(-0.5, 1), signed(-0.00001)
+        ('+1.23', '−50.0', '0.00')
+    """
+    value = round(100 * share, digits)
+    sign = "+" if value > 0 else "−" if value < 0 else ""
+    return f"{sign}{abs(value):.{digits}f}"
 
 
 def _section(at: int, one: PairClass, cards: Sequence[Card]) -> PairSection:

@@ -28,7 +28,8 @@
     const copies = [...card.querySelectorAll(".panel")].map((panel) => panel.cloneNode(true));
     for (const copy of copies) for (const named of copy.querySelectorAll("[id]")) named.removeAttribute("id");
     panels.replaceChildren(...copies);
-    document.getElementById("viewer-heading").textContent = card.querySelector(".heading").textContent;
+    const heading = card.querySelector(".heading").cloneNode(true);
+    document.getElementById("viewer-heading").replaceChildren(...heading.childNodes);
     document.getElementById("viewer-words").textContent = [...card.querySelectorAll(".what p:not(.heading)")]
       .map((line) => line.textContent)
       .join(" · ");
