@@ -141,12 +141,13 @@ def _joint(hashes: Iterable[str]) -> str:
 
 
 def _commands(run: Run, kept: Kept) -> Iterable[str]:
-    name = run.path.name
+    name, threshold = run.path.name, kept.evaluation.results[0].threshold
+    arguments = kept.request.arguments() + ("" if threshold is None else f" --threshold {threshold:g}")
     if run.records_file.is_file():
         yield f"invad reproduce {name} --out again"
-        yield f"invad evaluate again {kept.request.arguments()}"
+        yield f"invad evaluate again {arguments}"
     else:
-        yield f"invad evaluate {name} {kept.request.arguments()}"
+        yield f"invad evaluate {name} {arguments}"
 
 
 def _is_set(value: object) -> bool:

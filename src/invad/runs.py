@@ -11,7 +11,7 @@ scale.json          the colour scale for maps, from the training images
 checkpoints/        the last two states of neck, decoder and optimiser
 best.safetensors    the state with the smallest loss on the images held back, where it counts
 curve.png           the losses, drawn
-evaluation/         results as JSON, CSV and Markdown, and the report
+evaluation/         results as JSON, CSV and Markdown, what a report needs, and the report
 """
 
 import json

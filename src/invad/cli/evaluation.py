@@ -135,9 +135,12 @@ class Report:
             )
         return report(path, out=self.out, device=self.device) if is_first() else None
 
-    def _two(self, first: Path, second: Path) -> Path:
+    def _two(self, first: Path, second: Path) -> Path | None:
+        """The page of two runs; None in all processes but the first, which does all of it."""
         from invad.beside import report_beside
 
+        if not is_first():
+            return None
         return report_beside(
             first,
             second,
