@@ -24,6 +24,9 @@ from invad.report.gallery import shrink, shrink_mask
 from invad.runs import Run, load_model
 from invad.training.curve import losses, smooth
 
+MANY = 100
+"""Losses from which on their running mean is drawn, too; of fewer it would only lag behind."""
+
 
 def report(run: Run | Path | str, *, out: Path | None = None, device: str = "auto") -> Path:
     """Write the page of a run's last evaluation; return its path.
@@ -69,7 +72,11 @@ def _content(run: Run, kept: Kept, model: InvAD, device: str) -> Content:
         classes=tuple(class_contents(evaluation, calibration)),
         examples=tuple(_examples(run, evaluation, model, device)),
         scale=run.scale(),
-        curve=LearningCurve(learnt=tuple(learnt), smoothed=tuple(smooth(learnt)), held_back=tuple(held_back)),
+        curve=LearningCurve(
+            learnt=tuple(learnt),
+            smoothed=tuple(smooth(learnt)) if len(learnt) > MANY else (),
+            held_back=tuple(held_back),
+        ),
         check=look_at_data(run),
     )
 

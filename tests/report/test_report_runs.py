@@ -12,9 +12,13 @@ import invad
 from invad.beside import report_beside
 from invad.cli.main import run as command
 from invad.errors import RunError, SettingsError
+from invad.evaluation import found_at_thresholds
+from invad.inference import Calibration
 from invad.inference.checksum import model_checksum
-from invad.kept import read_kept
+from invad.inference.thresholds import from_normal
+from invad.kept import Evaluation, read_kept
 from invad.metrics import KEYS, from_json
+from invad.records import Record
 from invad.reporting import class_contents, is_evaluated, report
 from invad.runs import Run, load_model
 
@@ -131,3 +135,20 @@ def test_a_report_shows_one_run_or_two(two_runs: tuple[Path, Path], capsys: pyte
     assert "one run, or two" in capsys.readouterr().err
     with pytest.raises(SettingsError, match="resampling"):
         report_beside(*two_runs, resamples=0)
+
+
+def test_the_notes_at_a_threshold_just_above_a_score_do_not_count_it() -> None:
+    record = Record(image=Path("a.png"), class_name="nut", split="test", defect="good")
+    score = np.float32(0.3)
+    threshold = from_normal([float(score)], 0.5)
+    assert threshold.image > float(score)
+    calibration = Calibration(
+        method="false-alarms",
+        wanted=0.5,
+        overall=threshold,
+        scores={"nut": (float(score),)},
+        images="held back",
+        model="0" * 64,
+    )
+    found = found_at_thresholds(calibration, Evaluation(results=(), records=(record,), scores=np.array([score])))
+    assert "0 false alarms in 1 normal ones" in found[0]

@@ -103,7 +103,7 @@ class LearningCurve:
 
     learnt: tuple[tuple[float, float], ...]
     smoothed: tuple[tuple[float, float], ...]
-    """The running mean of `learnt`."""
+    """The running mean of `learnt`; empty where so few losses need none."""
     held_back: tuple[tuple[float, float], ...]
 
 

@@ -107,8 +107,8 @@ def learning_plot(curve: LearningCurve) -> Plot | None:
     lines = tuple(
         Line(kind=kind, name=name, path=_learning_path(points, ends[-1], low, high))
         for kind, name, points in (
-            ("learnt", "each look", curve.learnt),
-            ("smoothed", "smoothed", curve.smoothed),
+            ("learnt" if curve.smoothed else "smoothed", "training", curve.learnt),
+            ("smoothed", "training, smoothed", curve.smoothed),
             ("held", "images held back", curve.held_back),
         )
         if len(points) > 1
@@ -137,8 +137,10 @@ def _learning_path(points: Sequence[tuple[float, float]], last: float, low: floa
 
 
 def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Decades that lie in a range of logarithms, with 2 and 5 between where there are few."""
-    steps = (1, 2, 5) if high - low < 2 else (1,)
+    """Decades that lie in a range of logarithms, with round numbers between where there are few."""
+    steps: tuple[float, ...] = (1,)
+    if high - low < 2:
+        steps = (1, 2, 5) if high - low > 1 else (1, 1.5, 2, 3, 4, 6, 8)
     values = [step * 10.0**power for power in range(math.floor(low) - 1, math.ceil(high) + 1) for step in steps]
     inside = [value for value in values if low <= math.log10(value) <= high]
     if len(inside) < 2:
