@@ -39,7 +39,7 @@ def tell_facts(run: Run, kept: Kept) -> Facts:
         settings={name: _shown(value) for name, value in dataclasses.asdict(settings).items() if _is_set(value)},
         versions=then,
         evaluated_with={name: value for name, value in kept.environment.items() if then.get(name) != value},
-        hashes=_hashes(run, kept),
+        seeds_and_hashes=_seeds_and_hashes(run, kept),
         commands=tuple(_commands(run, kept)),
         notes=tuple(dict.fromkeys((*run.notices(), *notes))),
         images=_counts(run),
@@ -123,15 +123,21 @@ def _counts(run: Run) -> dict[str, tuple[int, int]] | None:
     return {name: (learnt[name], held[name]) for name in sorted(learnt | held)}
 
 
-def _hashes(run: Run, kept: Kept) -> dict[str, str]:
-    found = {"model (all weights)": kept.model}
+def _seeds_and_hashes(run: Run, kept: Kept) -> dict[str, str]:
+    found = {}
+    if run.records_file.is_file():
+        found["seed of the training"] = str(run.settings().seed)
+    seed = kept.evaluation.results[0].seed
+    if seed is not None:
+        found["seed of the resampling"] = str(seed)
+    found["SHA-256 of the model"] = kept.model
     if run.records_file.is_file():
         rows = [json.loads(line) for line in run.records_file.read_text(encoding="utf-8").splitlines()]
         if all("sha256" in row for row in rows):
-            found["training images"] = _joint(row["sha256"] for row in rows)
-    found["test images"] = _joint(kept.hashes)
+            found["SHA-256 of the training images"] = _joint(row["sha256"] for row in rows)
+    found["SHA-256 of the test images"] = _joint(kept.hashes)
     if kept.calibration is not None:
-        found["calibration"] = kept.calibration
+        found["SHA-256 of the calibration"] = kept.calibration
     return found
 
 

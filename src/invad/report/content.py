@@ -28,8 +28,8 @@ class Facts:
     """Name -> version of what the run depends on, and its machine, as they were then."""
     evaluated_with: Mapping[str, str]
     """The same of the evaluation, where it differs."""
-    hashes: Mapping[str, str]
-    """Name -> SHA-256 of what the numbers come from."""
+    seeds_and_hashes: Mapping[str, str]
+    """Name -> what the run's chance and its numbers come from."""
     commands: tuple[str, ...]
     """What makes the run and its numbers again."""
     notes: tuple[str, ...] = ()
