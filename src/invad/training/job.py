@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import torch
@@ -160,7 +161,8 @@ def finish(job: Job, position: Position) -> None:
         run.log(event="notice", text=_kept(best, position))
     elif position.epoch < given(s.epochs):
         run.log(event="notice", text=f"stopped after {position.epoch} of {s.epochs} epochs: {s.patience} without gain")
-    run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps)
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps, time=now)
     write_curve(run)
     if job.images.held_back is not None:
         calibrate_run(run, quiet=True)
