@@ -32,6 +32,9 @@ def main() -> None:
         run(invad, "evaluate", out, cwd=work)
         if not (out / "evaluation" / "report.html").is_file():
             raise SystemExit("the installed wheel wrote no report")
+        find = "import importlib.resources as r; print(r.files('invad.serving').joinpath('page/index.html').is_file())"
+        if subprocess.check_output([python, "-c", find], text=True, cwd=work).strip() != "True":
+            raise SystemExit("the installed wheel has no inspection page")
         print(f"the wheel works: {wheel.name}, {wheel.stat().st_size / 1024:.0f} KiB")
 
 

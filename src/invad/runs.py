@@ -144,6 +144,13 @@ class Run:
         rows = [json.loads(line) for line in lines]
         return tuple(Record(image=Path(r["image"]), class_name=r["class"], split=r["split"]) for r in rows)
 
+    def trained_classes(self) -> tuple[str, ...]:
+        """Return the classes that the run was trained on, by name; none of an imported run."""
+        if not self.records_file.is_file():
+            return ()
+        lines = self.records_file.read_text(encoding="utf-8").splitlines()
+        return tuple(sorted({json.loads(line)["class"] for line in lines}))
+
     def require_trained_here(self) -> None:
         """Refuse a run that was imported: nothing says what it was trained on.
 

@@ -20,6 +20,10 @@ views""",
 regions""",
     "predict": """batch-size class device format help maps no-maps no-overlays no-overwrite no-quiet no-resume no-strict
 out overlays overwrite quiet resume scale strict threshold""",
+    "serve": """access-log batch body-bytes body-seconds compute-batch compute-wait connections device help host hosts
+idle-seconds insecure marks name no-access-log no-insecure pixels port queue receiving-bytes recent-bytes threshold
+token-file""",
+    "marks export": "help marks",
     "export": "help max-drop no-overwrite normal out overwrite precision to",
     "bench": "batches device help images price-per-hour seconds threads watts",
     "report": "bootstrap data device help out split views",

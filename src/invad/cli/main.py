@@ -27,6 +27,12 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("invad.cli.evaluation", "Evaluate", "compute all metrics of a run on test images"),
     "calibrate": ("invad.cli.calibration", "Calibrate", "choose a run's thresholds for a wanted false-alarm rate"),
     "predict": ("invad.cli.prediction", "Predict", "score images with a model, and show where they are not normal"),
+    "serve": ("invad.cli.serving", "Serve", "serve a model over HTTP, with a page to inspect images on"),
+    "marks export": (
+        "invad.cli.serving",
+        "ExportMarks",
+        "write what people marked as lists to calibrate and train from",
+    ),
     "export": ("invad.cli.exporting", "Export", "write a run as one ONNX, OpenVINO or PyTorch file, and check it"),
     "bench": ("invad.cli.bench", "Bench", "time a model on this machine, and price a million images"),
     "report": ("invad.cli.evaluation", "Report", "write a page to look at for a run"),

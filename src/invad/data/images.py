@@ -1,5 +1,6 @@
 """Reading images as a person would see them, and resizing them as the published models were trained on."""
 
+import io
 import stat
 import struct
 from collections.abc import Iterator
@@ -37,9 +38,33 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         ImageError: the file is missing, cut short, not an image of a kind in `FORMATS`, far too large, or compressed
             more than any photograph is.
     """
-    image = _open(path, photograph=True)
+    return _to_rgb(_open(path, str(path), photograph=True), str(path))
+
+
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Return an image file that is in memory as uint8 RGB (H, W, 3), as `read_image` would from disk.
+
+    Args:
+        data: the file's bytes.
+        name: what errors call it.
+        max_pixels: the largest image that is decoded.
+
+    Raises:
+        ImageError: as `read_image`.
+
+    Example:
+        >>> file = io.BytesIO()
+        >>> Image.new("L", (6, 4)).save(file, "PNG")
+        >>> decode_image(file.getvalue(), "a.png").shape
+        (4, 6, 3)
+    """
+    return _to_rgb(_open(data, name, photograph=True, max_pixels=max_pixels), name)
+
+
+def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """A decoded image as RGB; see `read_image`."""
     if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
-        grey = _to_8_bits(np.asarray(image), path)
+        grey = _to_8_bits(np.asarray(image), name)
         return np.repeat(grey[..., None], 3, axis=2)
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         image = image.convert("RGBA")
@@ -56,7 +81,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         ImageError: the file cannot be read.
     """
-    image = _open(path, photograph=False)
+    image = _open(path, str(path), photograph=False)
     if image.mode in ("P", "PA", "LA", "RGBA"):
         values = np.asarray(image.convert("RGBA"))
         return np.asarray(values[..., :3].any(axis=2) & (values[..., 3] > 0))
@@ -70,7 +95,7 @@ def read_size(path: Path) -> Size:
     Raises:
         ImageError: the file is missing, or not an image.
     """
-    with _errors(path), _identified(path, photograph=False) as image:
+    with _errors(str(path)), _identified(path, str(path), photograph=False) as image:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (image.width, image.height) if turned else (image.height, image.width)
 
@@ -90,53 +115,58 @@ def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
     return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR)) > 127
 
 
-def _open(path: Path, *, photograph: bool) -> Image.Image:
+def _open(source: Path | bytes, name: str, *, photograph: bool, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The decoded image with its EXIF rotation carried out."""
-    with _errors(path), _identified(path, photograph=photograph) as image:
+    with _errors(name), _identified(source, name, photograph=photograph, max_pixels=max_pixels) as image:
         image.load()
         return ImageOps.exif_transpose(image)
 
 
-def _identified(path: Path, *, photograph: bool) -> Image.Image:
+def _identified(source: Path | bytes, name: str, *, photograph: bool, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The image whose header has been read and found to be one that may be decoded; masks compress without bound."""
-    state = path.stat()
-    if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for, a device read without end
-        raise ImageError(f"{path} is not a file; expected an image")
-    image = Image.open(path, formats=FORMATS)
+    size = len(source) if isinstance(source, bytes) else _file_size(source)
+    image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
     pixels = image.width * image.height
-    if pixels > MAX_PIXELS:
+    if pixels > max_pixels:
         image.close()
         raise ImageError(
-            f"{path} has {pixels:,} pixels, more than {MAX_PIXELS:,}; cut it into tiles or make it smaller"
+            f"{name} has {pixels:,} pixels, more than {max_pixels:,}; cut it into tiles or make it smaller"
         )
-    if photograph and pixels >= DENSE_PIXELS and pixels > PIXELS_PER_BYTE * state.st_size:
+    if photograph and pixels >= DENSE_PIXELS and pixels > PIXELS_PER_BYTE * size:
         image.close()
         raise ImageError(
-            f"{path} says that its {state.st_size:,} bytes hold {pixels:,} pixels, which no photograph does; it is "
+            f"{name} says that its {size:,} bytes hold {pixels:,} pixels, which no photograph does; it is "
             f"refused as an image bomb. Store it less compressed if it is a picture"
         )
     return image
 
 
+def _file_size(path: Path) -> int:
+    state = path.stat()
+    if not stat.S_ISREG(state.st_mode):  # a pipe would be waited for, a device read without end
+        raise ImageError(f"{path} is not a file; expected an image")
+    return state.st_size
+
+
 @contextmanager
-def _errors(path: Path) -> Iterator[None]:
+def _errors(name: str) -> Iterator[None]:
     """Whatever Pillow raises, as one ImageError that names the file."""
     try:
         yield
     except FileNotFoundError as error:
-        raise ImageError(f"there is no image {path}") from error
+        raise ImageError(f"there is no image {name}") from error
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{path} is not an image that can be read (cut short, or of another kind than {', '.join(FORMATS)})"
+            f"{name} is not an image that can be read (cut short, or of another kind than {', '.join(FORMATS)})"
         ) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{path} has too many pixels: {error}") from error
+        raise ImageError(f"{name} has too many pixels: {error}") from error
     except DAMAGED as error:
-        raise ImageError(f"{path} cannot be decoded: {error}. Replace it, or leave it out") from error
+        raise ImageError(f"{name} cannot be decoded: {error}. Replace it, or leave it out") from error
 
 
-def _to_8_bits(values: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:
+def _to_8_bits(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     """16-bit grey values over their whole range as 8 bits."""
     if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{path} holds values outside 0..65535 ({values.dtype}); expected 8-bit or 16-bit pixels")
+        raise ImageError(f"{name} holds values outside 0..65535 ({values.dtype}); expected 8-bit or 16-bit pixels")
     return np.rint(values.astype(np.float64) / 257.0).astype(np.uint8)

@@ -332,7 +332,7 @@ def _test_images(run: Run, samples: Sequence[Sample]) -> tuple[int, list[str]]:
 
 
 def _trained_classes(run: Run) -> Collection[str]:
-    return {line["class"] for line in _trained_on(run)} or set(run.settings().classes)
+    return run.trained_classes() or run.settings().classes
 
 
 def _trained_on(run: Run) -> list[dict[str, str]]:

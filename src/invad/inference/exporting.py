@@ -181,13 +181,12 @@ def _check(
 
 def _manifest(run: Run, settings: TrainSettings, model: InvAD, precision: Precision) -> Manifest:
     """What rides inside."""
-    lines = run.records_file.read_text(encoding="utf-8").splitlines() if run.records_file.is_file() else []
     return Manifest(
         size=settings.size,
         precision=precision,
         scale=run.scale(),
         model=model_checksum(model),
-        classes=tuple(sorted({json.loads(line)["class"] for line in lines})),
+        classes=run.trained_classes(),
         decision=_decision(run.path / "calibration.json"),
         settings={name: value for name, value in dataclasses.asdict(settings).items() if name not in PRIVATE},
         versions=environment(),

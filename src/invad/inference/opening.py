@@ -24,6 +24,8 @@ class OpenModel:
     """The checksum of the trained model."""
     decision: dict[str, Any] | None
     """The calibration that rides in an exported file; None: it has none, or the model is a run."""
+    classes: tuple[str, ...] = ()
+    """What the model was trained on; none: not known, of an imported run say."""
 
 
 def open_model(path: Path | str, *, device: str = "auto", threads: int | None = None) -> OpenModel:
@@ -50,7 +52,13 @@ def open_model(path: Path | str, *, device: str = "auto", threads: int | None = 
         )
     scorer = _open_file(path, device, threads)
     manifest = scorer.manifest
-    return OpenModel(scorer=scorer, scale=manifest.scale, model=manifest.model, decision=manifest.decision)
+    return OpenModel(
+        scorer=scorer,
+        scale=manifest.scale,
+        model=manifest.model,
+        decision=manifest.decision,
+        classes=manifest.classes,
+    )
 
 
 def _open_run(path: Path, device: str) -> OpenModel:
@@ -58,7 +66,9 @@ def _open_run(path: Path, device: str) -> OpenModel:
     model = load_model(run)
     scorer = folded_scorer(model, run.settings().size, choose_device(device))
     scale = run.scale() if run.scale_file.is_file() else None
-    return OpenModel(scorer=scorer, scale=scale, model=model_checksum(model), decision=None)
+    return OpenModel(
+        scorer=scorer, scale=scale, model=model_checksum(model), decision=None, classes=run.trained_classes()
+    )
 
 
 def _open_file(path: Path, device: str, threads: int | None) -> Any:

@@ -1,7 +1,7 @@
 """Score any image with a trained model."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +33,7 @@ class Predictor:
         class_name: the class of the images, whose own thresholds are taken; None: not known.
         scale: the map values that pictures show as untouched and as full colour; None: not known.
         checksum: what tells the model from others (see `model_checksum`); empty: not known.
+        classes: what the model was trained on; none: not known.
 
     Raises:
         SettingsError: the calibration does not know the class.
@@ -47,6 +48,7 @@ class Predictor:
         class_name: str | None = None,
         scale: tuple[float, float] | None = None,
         checksum: str = "",
+        classes: Sequence[str] = (),
     ) -> None:
         self.scorer = scorer
         self.size = scorer.size
@@ -54,7 +56,8 @@ class Predictor:
         self.threshold = threshold
         self.calibration = calibration
         self.checksum = checksum
-        self._decide = Decider(threshold, calibration, class_name)
+        self.classes = tuple(classes)
+        self.decide = Decider(threshold, calibration, class_name)
 
     def __call__(self, image: ImageLike) -> Prediction:
         """Return the prediction for one image: a path, an RGB or grey uint8 array (H, W, 3) or (H, W), or a PIL image.
@@ -64,7 +67,7 @@ class Predictor:
         """
         array = to_array(image)
         maps, scores = self.scorer(np.stack([resize_image(array, self.size)]))
-        return self._decide(maps[0], float(scores[0]), array.shape[:2], None)
+        return self.decide(maps[0], float(scores[0]), array.shape[:2], None)
 
     def stream(self, images: Iterable[ImageLike], *, batch_size: int = 8) -> Iterator[Prediction]:
         """Yield a prediction for each image, in order, computed so many at a time while the next ones are read.
@@ -120,7 +123,7 @@ class Predictor:
             else:
                 values, score = next(found)
                 try:
-                    yield self._decide(values, score, read.size, read.class_name)
+                    yield self.decide(values, score, read.size, read.class_name)
                 except ImageError as error:
                     yield error
 
@@ -168,6 +171,7 @@ def load(
         class_name=class_name,
         scale=opened.scale,
         checksum=opened.model,
+        classes=opened.classes,
     )
 
 

@@ -1,0 +1,68 @@
+"""What `/info` says of a model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from invad import __version__
+from invad.inference.calibration import UNKNOWN, Calibration
+from invad.inference.predictor import Predictor
+from invad.serving import schemas
+from invad.serving.limits import Limits
+from invad.serving.service import image_threshold, known_classes
+
+QUANTILES = 101
+
+
+def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, marks: bool) -> schemas.Info:
+    """Return what is served, and how it decides."""
+    assert predictor.scale is not None  # create_app refuses a predictor without
+    calibration, given = predictor.calibration, predictor.threshold
+    own = calibration.classes if calibration is not None and given is None else {}
+    pixel = given if given is not None or calibration is None else calibration.overall.pixel
+    return schemas.Info(
+        name=name,
+        checksum=predictor.checksum,
+        version=__version__,
+        classes=list(predictor.classes),
+        class_names=known_classes(predictor),
+        image_size=predictor.size,
+        threshold=image_threshold(predictor, None),
+        thresholds={key: threshold.image for key, threshold in own.items()},
+        pixel_threshold=pixel,
+        pixel_thresholds={key: threshold.pixel for key, threshold in own.items()},
+        scale=predictor.scale,
+        calibration=None if calibration is None else _distribution(calibration),
+        limits=schemas.Limits(
+            body_bytes=limits.body_bytes, pixels=limits.pixels, batch=limits.batch, queue=limits.queue
+        ),
+        auth=auth,
+        marks=marks,
+    )
+
+
+def _distribution(calibration: Calibration) -> schemas.Calibration:
+    named = {name: scores for name, scores in calibration.scores.items() if name != UNKNOWN and scores}
+    return schemas.Calibration(
+        scores=quantiles(calibration.reference()),
+        class_scores={name: quantiles(scores) for name, scores in named.items()},
+        count=calibration.overall.normal,
+        class_counts={name: len(scores) for name, scores in named.items()},
+        method=calibration.method,
+        false_alarm_rate=calibration.overall.false_alarms,
+        wanted=calibration.wanted,
+        interval=calibration.overall.false_alarm_interval,
+        confidence=calibration.confidence,
+        images=calibration.images,
+    )
+
+
+def quantiles(scores: Sequence[float]) -> list[float]:
+    """Return 101 quantiles of scores, 0 % to 100 %, interpolated linearly.
+
+    Example:
+        >>> quantiles((0.0, 1.0))[25]
+        0.25
+    """
+    found: list[float] = np.quantile(np.asarray(scores, dtype=np.float64), np.linspace(0, 1, QUANTILES)).tolist()
+    return found

@@ -1,0 +1,91 @@
+// The service's answers, and its refusals as errors that say what to do next.
+// Addresses are relative to the page, so that it also works below a path of another server.
+
+const TOKEN = "invad-token";
+
+// The queue is full; `seconds` is how long the service asks to wait.
+export class Busy extends Error {
+  constructor(message, seconds) {
+    super(message);
+    this.seconds = seconds;
+  }
+}
+// No answer at all.
+export class Away extends Error {}
+// The token is missing or wrong.
+export class Unauthorised extends Error {}
+// An answer that repeating will not change.
+export class Refused extends Error {
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+// sessionStorage: the token goes when the tab does, and no other tab or site sees it.
+export const setToken = (token) => sessionStorage.setItem(TOKEN, token);
+export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
+
+export async function call(path, options = {}) {
+  const headers = new Headers(options.headers);
+  if (hasToken()) headers.set("Authorization", `Bearer ${sessionStorage.getItem(TOKEN)}`);
+  let answer;
+  try {
+    answer = await fetch(new URL(path, document.baseURI), { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Away("The service does not answer.");
+  }
+  if (answer.ok) return answer;
+  const text = await sentence(answer);
+  if (answer.status === 401) throw new Unauthorised(text);
+  if (answer.status === 503 || answer.status === 429)
+    throw new Busy(text, Number(answer.headers.get("Retry-After")) || 2);
+  if (answer.status === 502 || answer.status === 504) throw new Away(text); // a server in front of it says so
+  throw new Refused(text, answer.status);
+}
+
+// What an answer says went wrong.
+async function sentence(answer) {
+  const text = await answer.text().catch(() => "");
+  try {
+    const { detail, results } = JSON.parse(text);
+    if (results) return results[0].error; // an image that cannot be read
+    return typeof detail === "string" ? detail : detail.map((one) => one.msg).join("; ");
+  } catch {
+    return answer.status === 413
+      ? "The file is too large for the service."
+      : `The service answered ${answer.status} ${answer.statusText}.`;
+  }
+}
+
+export const getInfo = async () => (await call("info")).json();
+
+// One image -> {model, result}.
+export async function predict(blob, name, { className, map = "png", signal } = {}) {
+  const form = new FormData();
+  form.append("files", blob, name);
+  const query = new URLSearchParams({ map, ...(className && { class_name: className }) });
+  const { model, results } = await (await call(`predict?${query}`, { method: "POST", body: form, signal })).json();
+  return { model, result: results[0] };
+}
+
+export const getMarks = async () => (await call("marks")).json();
+
+export async function putMark(id, mark) {
+  await call(`marks/${id}`, {
+    method: "PUT",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(mark),
+  });
+}
+
+export const deleteMark = (id) => call(`marks/${id}`, { method: "DELETE" });
+export const markedImage = async (id) => (await call(`marks/${id}/image`)).blob();
+
+// The export, and the name that the service gives it.
+export async function exportMarks() {
+  const answer = await call("marks/export");
+  const named = /filename="?([^";]+)/.exec(answer.headers.get("Content-Disposition") ?? "");
+  return { blob: await answer.blob(), name: named?.[1] ?? "marks" };
+}

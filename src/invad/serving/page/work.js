@@ -1,0 +1,118 @@
+// From a file to an entry of the strip: sent, answered, its map read and its thumbnail made.
+
+import { Away, Busy, predict, Refused, Unauthorised } from "./api.js";
+import { pngOf, readMap } from "./map.js";
+import { calibrated } from "./model.js";
+import { changed, say, state } from "./state.js";
+import { thumbnail } from "./strip.js";
+import { bytes, DECISIONS, plural, score } from "./words.js";
+
+const MOST = 300; // entries kept
+const MEMORY = 2 ** 27; // bytes that their maps may take
+const ENVELOPE = 2048; // bytes around a file in a request, at most
+let count = 0;
+
+// A new entry: what is known of one image. `state` goes from waiting to done or failed.
+export function entryOf(file) {
+  return {
+    key: `image-${++count}`,
+    name: file.name,
+    file,
+    className: state.className,
+    state: "waiting",
+    time: 0,
+    error: null, // a sentence, if it failed
+    result: null, // the service's answer
+    info: null, // /info of the model that gave it, which may have been replaced since
+    map: null,
+    picture: null, // an address to show the photo by
+    heated: false, // whether that photo is one that the service made, with the heatmap in it
+    thumb: null,
+  };
+}
+
+// Score one image. Throws what the queue can do something about: busy, away, no token.
+// refresh(): asks for /info again, when another model answers than the one known, or decides otherwise.
+export async function work(entry, signal, refresh) {
+  const { limits } = state.info;
+  try {
+    if (entry.file.size + ENVELOPE > limits.body_bytes) {
+      throw new Refused(
+        `${entry.name} has ${bytes(entry.file.size)}; the service takes at most ${bytes(limits.body_bytes)}.`,
+      );
+    }
+    const { model, result } = await predict(entry.file, entry.name, { className: entry.className, signal });
+    if (result.error) throw new Refused(result.error);
+    const stale =
+      model !== state.info.checksum || result.threshold !== (calibrated(state.info, entry.className)?.image ?? null);
+    const info = stale ? await refresh() : state.info;
+    entry.map = await readMap(result.map, info.scale);
+    await show(entry, signal);
+    Object.assign(entry, { result, info, state: "done" });
+  } catch (error) {
+    if (signal.aborted || error instanceof Busy || error instanceof Unauthorised) throw error;
+    // To the browser a file that cannot be read looks like a service that cannot be reached.
+    if (error instanceof Away && (await isReadable(entry.file))) throw error;
+    const text = error instanceof Away ? `${entry.name} is gone or was changed since it was given.` : error.message;
+    Object.assign(entry, { state: "failed", error: text });
+  }
+  entry.time = Date.now();
+}
+
+// Whether a file is still there, as it was given.
+async function isReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+// A photo that the browser can show, and its thumbnail. For the kinds it cannot (TIFF), the service's own picture.
+async function show(entry, signal) {
+  let source = entry.file;
+  try {
+    entry.thumb = await thumbnail(source);
+  } catch {
+    const { result } = await predict(entry.file, entry.name, { className: entry.className, map: "overlay", signal });
+    if (result.error) throw new Refused(result.error);
+    source = pngOf(result.map);
+    entry.thumb = await thumbnail(source);
+    entry.heated = true;
+  }
+  entry.picture = URL.createObjectURL(source);
+}
+
+// Take entries out of the page, and free what they hold.
+export function forget(entries) {
+  const gone = new Set(entries);
+  for (const entry of gone) if (entry.picture) URL.revokeObjectURL(entry.picture);
+  state.entries = state.entries.filter((entry) => !gone.has(entry));
+  if (gone.has(state.selected)) state.selected = state.entries.findLast((entry) => entry.state !== "waiting") ?? null;
+  changed();
+}
+
+// Keep the page's memory bounded: the oldest finished ones go, but never the one in the viewer.
+export function trim() {
+  const [height, width] = state.info.image_size;
+  const most = Math.min(MOST, Math.floor(MEMORY / (2 * height * width)));
+  const finished = state.entries.filter((entry) => entry.state !== "waiting" && entry !== state.selected);
+  if (finished.length > most) forget(finished.sort((a, b) => a.time - b.time).slice(0, finished.length - most));
+}
+
+// Say what came of a round: one image in full, many in numbers.
+export function report(entries) {
+  if (entries.length === 1) {
+    const [{ name, error, result }] = entries;
+    if (error) return say(`${name}: ${error}`);
+    const decision = DECISIONS[result.decision].toLowerCase();
+    return say(`${name}: ${decision}, score ${score(result.score)}, ${plural(result.regions.length, "region")}`);
+  }
+  const of = (test) => entries.filter(test).length;
+  const parts = [plural(entries.length, "image"), `${of((e) => e.result?.decision === "defective")} defective`];
+  parts.push(`${of((e) => e.result?.decision === "good")} good`);
+  const failed = of((e) => e.error);
+  if (failed) parts.push(`${failed} could not be read`);
+  say(parts.join(", "));
+}

@@ -1,0 +1,225 @@
+"""Marks: kept on disk, exported, calibrated and trained from."""
+
+import hashlib
+import io
+import os
+import shutil
+import sqlite3
+import zipfile
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from PIL import Image
+from served import png
+
+import invad
+from invad.cli.main import run
+from invad.errors import RunError
+from invad.inference import Predictor
+from invad.serving import Limits, create_app
+from invad.serving.manifest import write_folder
+from invad.serving.marks import FILE, Marks
+from invad.serving.spool import Recent, Spool
+
+
+def recent(data: bytes, **known: object) -> Recent:
+    values = dict(
+        id=hashlib.sha256(data).hexdigest(), name="a.png", class_name="nut", width=96, height=96, score=0.25,
+        threshold=0.3, decision="good", model="f" * 64,
+    )  # fmt: skip
+    return Recent(**{**values, **known})  # type: ignore[arg-type]
+
+
+def test_a_mark_keeps_image_score_and_model(client: TestClient, predictor: Predictor, images: list[Path]) -> None:
+    path = images[-1]
+    result = client.post("/predict?class_name=" + path.parts[-4], files={"files": path.read_bytes()}).json()["results"][
+        0
+    ]
+    answer = client.put(f"/marks/{result['id']}", json={"mark": "good", "name": "seen by Ada"})
+    assert answer.status_code == 200
+    mark = answer.json()
+    assert client.get("/marks").json() == {"marks": [mark]}
+    assert (mark["mark"], mark["name"], mark["class_name"]) == ("good", "seen by Ada", path.parts[-4])
+    assert (mark["score"], mark["threshold"], mark["decision"]) == (
+        result["score"], result["threshold"], result["decision"],
+    )  # fmt: skip
+    assert mark["model"] == predictor.checksum
+    image = client.get(f"/marks/{result['id']}/image")
+    assert image.content == path.read_bytes() and image.headers["content-type"] == "image/png"
+    changed = client.put(f"/marks/{result['id']}", json={"mark": "defective"}).json()
+    assert changed["mark"] == "defective" and len(client.get("/marks").json()["marks"]) == 1
+    assert client.delete(f"/marks/{result['id']}").status_code == 204
+    assert client.get("/marks").json() == {"marks": []}
+    assert client.get(f"/marks/{result['id']}/image").status_code == 404
+    assert client.delete(f"/marks/{result['id']}").status_code == 404
+
+
+def test_only_images_that_were_predicted_of_late_are_marked(predictor: Predictor, tmp_path: Path) -> None:
+    first, second = png(seed=1), png(seed=2)
+    app = create_app(predictor, marks=tmp_path / "marks", limits=Limits(recent_bytes=len(second)))
+    with TestClient(app) as client:
+        ids = [client.post("/predict", files={"files": data}).json()["results"][0]["id"] for data in (first, second)]
+        assert client.put(f"/marks/{ids[1]}", json={"mark": "good"}).status_code == 200
+        refused = client.put(f"/marks/{ids[0]}", json={"mark": "good"})
+        assert refused.status_code == 404 and "predict it again" in refused.json()["detail"]
+        client.post("/predict", files={"files": first})
+        assert client.put(f"/marks/{ids[0]}", json={"mark": "good"}).status_code == 200
+        again = client.put(f"/marks/{ids[1]}", json={"mark": "defective"})  # no longer recent, but marked
+        assert again.status_code == 200 and again.json()["mark"] == "defective"
+        assert client.get(f"/marks/{ids[1]}/image").content == second
+
+
+def test_marks_outlive_the_server(predictor: Predictor, tmp_path: Path) -> None:
+    for seed in range(3):
+        with TestClient(create_app(predictor, marks=tmp_path / "marks")) as client:
+            id = client.post("/predict", files={"files": png(seed=seed)}).json()["results"][0]["id"]
+            client.put(f"/marks/{id}", json={"mark": "good"})
+            assert len(client.get("/marks").json()["marks"]) == seed + 1
+
+
+def test_kept_images_are_named_by_their_content(tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+    for kind, suffix in (("JPEG", ".jpg"), ("TIFF", ".tif"), ("WEBP", ".webp"), ("BMP", ".bmp")):
+        file = io.BytesIO()
+        Image.open(io.BytesIO(png())).save(file, kind)
+        data = file.getvalue()
+        mark = marks.put(recent(data), data, "good", class_name=None, name=None)
+        assert marks.path(mark).name == mark.id + suffix and marks.path(mark).read_bytes() == data
+
+
+def test_files_that_are_none_of_ours_are_left_alone(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / FILE) as other:
+        other.execute("CREATE TABLE prices (euro REAL)")
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(RunError, match="no file of marks"):
+        Marks(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == before
+    newer = tmp_path / "newer"
+    Marks(newer).close()
+    with sqlite3.connect(newer / FILE) as file:
+        file.execute("PRAGMA user_version = 2")
+    with pytest.raises(RunError, match="version 2"):
+        Marks(newer)
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / FILE).write_bytes(b"rubbish" * 1000)
+    with pytest.raises(RunError, match="Move it away"):
+        Marks(damaged)
+    with pytest.raises(RunError, match="Choose another folder"):
+        Marks(damaged / FILE / "below")
+
+
+def test_a_disk_without_room_for_recent_images_does_not_stop_inspection(
+    client: TestClient, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Spool, "put", full)
+        result = client.post("/predict", files={"files": png()}).json()["results"][0]
+    assert result["score"] > 0 and "cannot be kept for a mark" in caplog.text
+    assert client.put(f"/marks/{result['id']}", json={"mark": "good"}).status_code == 404
+
+
+def test_what_a_kill_left_is_deleted_and_nothing_else(tmp_path: Path) -> None:
+    marks = Marks(tmp_path)
+    data = png()
+    marks.put(recent(data), data, "good", class_name=None, name=None)
+    marks.close()
+    images = tmp_path / "images"
+    left = [images / ("a" * 64 + ".png"), images / ("." + "b" * 64 + ".png.x.part")]
+    stay = [images / ("c" * 64 + ".png"), images / "my notes.txt"]
+    for path in (*left, *stay):
+        path.write_bytes(b"")
+    for path in (*left, stay[1], *images.glob("*.png")):
+        if path != stay[0]:
+            os.utime(path, (0, 0))
+    Marks(tmp_path).close()
+    assert not any(path.exists() for path in left) and all(path.exists() for path in stay)
+    assert [mark.id for mark in Marks(tmp_path).all()] == [hashlib.sha256(data).hexdigest()]
+    assert (images / f"{hashlib.sha256(data).hexdigest()}.png").read_bytes() == data
+
+
+def test_a_full_disk_loses_nothing_and_says_so(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = client.post("/predict", files={"files": png()}).json()["results"][0]["id"]
+    (tmp_path / "marks" / "images").rmdir()
+    (tmp_path / "marks" / "images").write_text("in the way", encoding="utf-8")
+    refused = client.put(f"/marks/{id}", json={"mark": "good"})
+    assert refused.status_code == 507 and "cannot write" in refused.json()["detail"]
+    assert client.get("/marks").json() == {"marks": []}
+
+
+@pytest.fixture(scope="module")
+def marked(trained: Path, predictor: Predictor, images: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with marks of all test images, as they really are."""
+    folder = tmp_path_factory.mktemp("marked") / "marks"
+    with TestClient(create_app(predictor, marks=folder)) as client:
+        for path in images:
+            asked = f"/predict?class_name={path.parts[-4]}"
+            id = client.post(asked, files={"files": (path.name, path.read_bytes())}).json()["results"][0]["id"]
+            mark = "good" if path.parent.name == "good" else "defective"
+            assert client.put(f"/marks/{id}", json={"mark": mark}).status_code == 200
+    return folder
+
+
+def test_calibrate_and_train_from_an_export(
+    marked: Path, trained: Path, images: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "export"
+    assert run(["marks", "export", str(out), "--marks", str(marked)]) == 0
+    said = capsys.readouterr().err
+    assert "good.csv" in said and "manifest.csv" in said
+    good = [path for path in images if path.parent.name == "good"]
+    copy = tmp_path / "run"
+    shutil.copytree(trained, copy)
+
+    by_folders = invad.calibrate(copy, normal=[str(path) for path in good], overwrite=True, quiet=True)
+    by_marks = invad.calibrate(copy, normal=[out / "good.csv"], overwrite=True, quiet=True)
+    assert by_marks.scores == by_folders.scores and by_marks.classes == by_folders.classes
+    labelled = invad.calibrate(copy, labelled=f"folder:{out / 'manifest.csv'}", overwrite=True, quiet=True)
+    assert labelled.overall.normal == len(good) and labelled.overall.anomalous == len(images) - len(good)
+    assert labelled.scores == by_folders.scores
+
+    settings = invad.TrainSettings(
+        data=(f"folder:{out / 'manifest.csv'}",), encoder="analytic", image_size=(64,), blocks=(1, 1, 1), epochs=1,
+        held_back=0.0,
+    )  # fmt: skip
+    again = invad.train(settings, tmp_path / "again", quiet=True)
+    assert again.trained_classes() == invad.Run.open(trained).trained_classes()
+    assert len(again.records_file.read_text().splitlines()) == len(good)
+
+    assert run(["marks", "export", str(out), "--marks", str(marked)]) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert run(["marks", "export", str(tmp_path / "x"), "--marks", str(tmp_path)]) == 2
+
+
+def test_the_archive_is_the_folder(marked: Path, predictor: Predictor, tmp_path: Path) -> None:
+    run(["marks", "export", str(tmp_path / "folder"), "--marks", str(marked)])
+    with TestClient(create_app(predictor, marks=marked)) as client:
+        answer = client.get("/marks/export")
+    assert answer.headers["content-type"] == "application/zip"
+    assert "invad-marks.zip" in answer.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        archive.extractall(tmp_path / "archive")
+    found = {
+        root.name: {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        for root in (tmp_path / "folder", tmp_path / "archive")
+    }
+    assert found["folder"] == found["archive"] and "manifest.csv" in found["folder"]
+    assert len(found["folder"]) == len(Marks(marked).all()) + 3
+
+
+def test_marks_of_unknown_class(tmp_path: Path) -> None:
+    marks = Marks(tmp_path / "marks")
+    for seed, (class_name, mark) in enumerate([(None, "good"), ("a/b ü", "defective")]):
+        data = png(seed=seed)
+        marks.put(recent(data), data, mark, class_name=class_name, name=None)  # type: ignore[arg-type]
+    write_folder(marks, tmp_path / "out")
+    data = invad.open_dataset(f"folder:{tmp_path / 'out' / 'manifest.csv'}")
+    assert {(r.class_name, r.anomalous, r.image.is_file()) for r in data.records} == {
+        ("unknown", False, True), ("a/b ü", True, True),
+    }  # fmt: skip

@@ -1,0 +1,280 @@
+"""What a person does on the inspection page, done in a browser on a real server."""
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from desk import FOCUSED, OVERFLOWING, PHONE, desk, pictures
+from PIL import Image
+from served import Server, png, server
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+__all__ = ["pictures"]
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def parts_server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with server(trained, tmp_path_factory.mktemp("parts-marks"), "--body-bytes", "200000") as found:
+        yield found
+
+
+def test_what_cannot_be_inspected(
+    browser: "Browser", parts_server: Server, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """A broken file and one too large say why, come first in the strip, and stop nothing; a folder is walked."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "broken.jpg").write_bytes(b"no image")
+    (folder / "notes.txt").write_text("left out")
+    (folder / "large.png").write_bytes(png(400, 400))
+    shutil.copy(images[0], folder / "part.png")
+    with desk(browser, parts_server.url, pictures, refusals=True) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.drop(folder)
+        at.options.nth(2).wait_for()
+        at.settle()
+        labels = at.labels()
+        assert len(labels) == 3
+        assert {label.split(",")[0] for label in labels[:2]} == {"broken.jpg", "large.png"}
+        assert any("is not an image that can be read" in label for label in labels)
+        assert any("the service takes at most 195 kB" in label for label in labels)
+        at.options.first.click()
+        at.settle()
+        assert at.text("decision") == "Could not be inspected" and at.page.locator("#retry").is_visible()
+        assert "2 could not be inspected" in at.text("recent-counts")
+        at.picture("unreadable")
+
+
+def test_what_the_browser_cannot_show(
+    browser: "Browser", parts_server: Server, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """TIFF files are inspected like others, on a picture that the service makes."""
+    path = tmp_path / "scan.tif"
+    with Image.open(images[-1]) as image:
+        image.save(path)
+    with desk(browser, parts_server.url, pictures) as at:
+        at.give(path)
+        assert at.text("viewer-note").startswith("The browser cannot show this kind of file")
+        assert at.page.locator("#image").evaluate("image => image.naturalWidth") > 0
+
+
+def test_wide_numbers_on_a_phone(browser: "Browser", parts_server: Server, pictures: Path, tmp_path: Path) -> None:
+    """A region of twelve megapixels fits, and so do the dialogs."""
+    path = tmp_path / "a-name-without-any-place-to-break-it-that-is-longer-than-the-window-is-wide.png"
+    Image.new("RGB", (4000, 3000), (120, 130, 140)).save(path)
+    with desk(browser, parts_server.url, pictures, size=PHONE) as at:
+        at.give(path)
+        at.slide("threshold", float(at.page.locator("#threshold").get_attribute("min") or 0))
+        assert "score" in at.labels()[0]
+        at.page.locator("#regions button").first.wait_for()
+        assert "4,000 × 3,000 px" in at.page.locator("#regions button").first.inner_text()
+        at.picture("phone-wide-numbers")
+        for key in ("", "?", "m", "c"):
+            if key:
+                at.page.keyboard.press(key)
+                at.page.locator("dialog[open]").wait_for()
+            assert at.page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
+            assert at.page.evaluate(OVERFLOWING) == []
+            at.page.keyboard.press("Escape")
+
+
+def test_pasting(browser: "Browser", parts_server: Server, images: list[Path], pictures: Path) -> None:
+    with desk(browser, parts_server.url, pictures) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.page.evaluate(
+            """(bytes) => {
+                const data = new DataTransfer();
+                data.items.add(new File([new Uint8Array(bytes)], "image.png", { type: "image/png" }));
+                document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data }));
+            }""",
+            list(images[0].read_bytes()),
+        )
+        at.options.first.wait_for()
+        assert at.labels()[0].startswith("pasted ")
+
+
+def test_a_full_queue_is_waited_for(
+    browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """While others fill the queue the page says so and tries again; nothing is lost."""
+    enough = threading.Event()
+    large = png(2000, 2000)
+    with server(trained, tmp_path / "marks", "--queue", "1", "--batch", "1") as served:
+
+        def fill() -> None:
+            with served.client() as client:
+                while not enough.is_set():
+                    assert client.post("/predict", files={"files": ("large.png", large)}).status_code in (200, 503)
+
+        others = [threading.Thread(target=fill) for _ in range(3)]
+        for one in others:
+            one.start()
+        try:
+            with desk(browser, served.url, pictures, refusals=True) as at:
+                at.page.locator("#model dt").first.wait_for()
+                at.drop(*images[:8])
+                at.page.locator("#progress-text", has_text="The service is busy; trying again in").wait_for()
+                at.picture("busy", whole=False)
+                enough.set()
+                at.options.nth(7).wait_for()
+                at.settle()
+                assert not any("error" in label for label in at.labels())
+        finally:
+            enough.set()
+            for one in others:
+                one.join()
+
+
+def test_the_service_goes_away_and_comes_back(
+    browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """Images wait for it, marks are where they were, and a file that went meanwhile stops nothing."""
+    with server(trained, tmp_path / "marks") as first, desk(browser, first.url, pictures, refusals=True) as at:
+        at.give(images[0])
+        at.press("d")
+        at.page.locator("#marks-count", has_text="1").wait_for()
+        port = first.port
+        assert first.stop() == 0
+        doomed = shutil.copy(images[2], tmp_path / "doomed.png")
+        at.drop(images[1], doomed)
+        at.page.locator("#progress-text", has_text="The service does not answer; trying again in").wait_for()
+        doomed.unlink()
+        at.picture("away", whole=False)
+        with server(trained, tmp_path / "marks", "--port", str(port)):
+            at.options.nth(2).wait_for()
+            at.settle()
+            assert ["doomed.png is gone or was changed" in label for label in at.labels()] == [True, False, False]
+            at.page.reload()
+            at.page.locator("#marks-count", has_text="1").wait_for()
+            at.give(images[0])
+            assert at.labels()[0].endswith("marked really defective")
+
+
+def test_another_calibration_is_noticed(
+    browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    with (
+        server(run, tmp_path / "marks") as served,
+        desk(browser, served.url, pictures) as at,
+        served.client() as client,
+    ):
+        at.give(images[0])
+        before = at.text("threshold-value")
+        calibration = json.loads((run / "calibration.json").read_text())
+        calibration["overall"]["image"] = calibration["overall"]["pixel"] = 1.5
+        (run / "calibration.json").write_text(json.dumps(calibration))
+        assert client.post("/reload").status_code == 200
+        assert at.text("threshold-value") == before
+        at.give(images[1])
+        assert at.text("threshold-value") == "1.500"
+
+
+def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path) -> None:
+    """It is asked for, refused when wrong, sent when right, and gone with the tab."""
+    token = "a-token-of-enough-letters"
+    (tmp_path / "token").write_text(token)
+    with (
+        server(trained, tmp_path / "marks", "--token-file", str(tmp_path / "token")) as served,
+        desk(browser, served.url, pictures, refusals=True) as at,
+    ):
+        box = at.page.locator("#token-input")
+        box.fill("wrong")
+        at.picture("token", whole=False)
+        at.page.keyboard.press("Enter")
+        at.page.locator("#token-text", has_text="The token was not taken").wait_for()
+        box.fill(token)
+        at.page.keyboard.press("Enter")
+        at.page.locator("#model dt").first.wait_for()
+        at.give(images[0])
+        at.press("g")
+        at.page.locator("#marks-count", has_text="1").wait_for()
+        at.press("m")
+        image = at.page.locator("#marks-list img")
+        image.wait_for()
+        at.page.wait_for_load_state("networkidle")
+        assert image.evaluate("image => image.naturalWidth") > 0
+        assert at.page.evaluate("Object.values(localStorage).join() + document.cookie") == ""
+        assert at.page.evaluate("Object.values(sessionStorage).join()") == token
+
+
+def test_by_keyboard_alone(browser: "Browser", parts_server: Server, images: list[Path], pictures: Path) -> None:
+    """Every control is reached by Tab, has a name and shows its focus; letters do the rest."""
+    with desk(browser, parts_server.url, pictures) as at:
+        at.page.locator("#model dt").first.wait_for()
+        with at.page.expect_file_chooser() as choosing:
+            at.page.keyboard.press("o")
+        choosing.value.set_files(images[-3:])
+        at.options.nth(2).wait_for()
+        at.settle()
+        at.press("g")
+        at.page.locator("#undo:enabled").wait_for()
+        reached = []
+        for _ in range(60):
+            at.page.keyboard.press("Tab")
+            name, label, outline = at.page.evaluate(FOCUSED)
+            if name == "BODY" or name in reached:
+                break
+            assert label, f"{name} has no name"
+            assert outline >= 2, f"{name} does not show its focus"
+            reached.append(name)
+        wanted = "marks-open help-open choose camera-open part opacity outlines zoom mark-good mark-defective undo"
+        assert {*wanted.split(), "threshold", "sort", "clear"} <= set(reached)
+        assert any(name.startswith("image-") for name in reached)
+        at.options.first.focus()
+        for key, place in (("End", 2), ("ArrowLeft", 1), ("Home", 0), ("ArrowRight", 1)):
+            at.press(key)
+            assert at.options.nth(place).get_attribute("aria-selected") == "true"
+            assert at.options.nth(place).evaluate("one => one === document.activeElement")
+        at.page.locator("#help-open").focus()
+        at.page.keyboard.press("Enter")
+        at.page.locator("#help[open]").wait_for()
+        at.picture("help", whole=False)
+        at.page.locator("#keys-on").uncheck()
+        at.page.keyboard.press("Escape")
+        assert at.page.evaluate("document.activeElement.id") == "help-open"
+        at.press("h")
+        assert at.text("opacity-value") == "60 %"  # single letters are off
+        at.press("?")
+        at.page.locator("#keys-on").check()
+        at.page.keyboard.press("Escape")
+        at.press("h")
+        assert at.text("opacity-value") == "off"
+
+
+@pytest.mark.parametrize("case", ["there", "refused", "none"])
+def test_the_camera(parts_server: Server, browser: "Browser", pictures: Path, case: str) -> None:
+    """A picture is taken and scored; where there is no camera or it is refused, a sentence says so."""
+    flags = {
+        "there": ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+        "refused": ["--use-fake-device-for-media-stream"],
+        "none": [],
+    }[case]
+    with_camera = browser.browser_type.launch(
+        executable_path=shutil.which("chromium") or "/usr/bin/chromium", args=["--no-sandbox", *flags]
+    )
+    try:
+        permissions = () if case == "refused" else ("camera",)
+        with desk(with_camera, parts_server.url, pictures, permissions=permissions) as at:
+            at.page.locator("#model dt").first.wait_for()
+            at.page.keyboard.press("c")
+            if case == "there":
+                at.page.locator("#shoot:enabled").wait_for()
+                at.picture("camera", whole=False)
+                at.page.keyboard.press("Space")
+                at.options.first.wait_for()
+                at.page.keyboard.press("Escape")
+                assert at.labels()[0].startswith("camera ") and "score" in at.labels()[0]
+                assert at.page.locator("#video").evaluate("video => video.srcObject") is None
+            else:
+                said = {"refused": "The camera was refused", "none": "There is no camera"}[case]
+                at.page.locator("#camera-text", has_text=said).wait_for()
+    finally:
+        with_camera.close()

@@ -1,0 +1,80 @@
+"""Which models are taken, and which are not."""
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from invad.errors import ModelFileError, RunError
+from invad.inference import Predictor
+from invad.serving.limits import Limits
+from invad.serving.reloading import Reloader, check_predictor
+from invad.serving.service import Service
+from invad.serving.telemetry import Telemetry
+
+Maps = NDArray[np.float32]
+
+
+class Changed:
+    """A scorer whose maps and scores are changed."""
+
+    def __init__(self, predictor: Predictor, change: Callable[[Maps, Maps], tuple[Maps, Maps]]) -> None:
+        self.size = predictor.size
+        self._scorer, self._change = predictor.scorer, change
+
+    def __call__(self, images: NDArray[np.uint8]) -> tuple[Maps, Maps]:
+        return self._change(*self._scorer(images))
+
+
+def test_a_model_that_is_fit(predictor: Predictor) -> None:
+    check_predictor(predictor)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda maps, scores: (maps * np.nan, scores), "no numbers"),
+        (lambda maps, scores: (maps, scores / 0), "no numbers"),
+        (lambda maps, scores: (maps[:, ::2], scores), "gives maps"),
+        (lambda maps, scores: (maps, scores + 0.01), "maximum"),
+        (lambda maps, scores: (maps * len(maps), scores * len(maps)), "among others"),
+        (lambda maps, scores: (maps[::-1], scores[::-1]), "among others"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_model_that_is_not(
+    predictor: Predictor, change: Callable[[Maps, Maps], tuple[Maps, Maps]], said: str
+) -> None:
+    with pytest.raises(ModelFileError, match=said):
+        check_predictor(Predictor(Changed(predictor, change), scale=predictor.scale))
+
+
+def test_the_old_model_is_kept(predictor: Predictor) -> None:
+    broken = Predictor(Changed(predictor, lambda maps, scores: (maps * np.nan, scores)), scale=(0.1, 0.2))
+    loads: list[Callable[[], Predictor]] = [lambda: broken, _raise(RunError("gone")), _raise(OSError("odd"))]
+
+    def load() -> Predictor:
+        return loads.pop(0)()
+
+    async def reload() -> None:
+        service = Service(predictor, name="parts", limits=Limits(), telemetry=Telemetry(), spool=None)
+        reloader = Reloader(service, load)
+        for said in ("no numbers", "gone", "OSError: odd"):
+            with pytest.raises((ModelFileError, RunError), match=said):
+                await reloader.reload()
+            assert service.predictor is predictor
+        assert (await reloader.reload()).changed and service.predictor is twin
+        service.close()
+
+    twin = Predictor(predictor.scorer, scale=predictor.scale, checksum="another")
+    loads.append(lambda: twin)
+    asyncio.run(reload())
+
+
+def _raise(error: Exception) -> Callable[[], Predictor]:
+    def load() -> Predictor:
+        raise error
+
+    return load
