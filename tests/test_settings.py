@@ -91,4 +91,4 @@ def test_settings_of_the_first_format_mean_what_they_meant(tmp_path: Path) -> No
     with pytest.raises(SettingsError, match="unknown setting 'tensorboard'"):
         TrainSettings.load(path)
     settings.save(path)
-    assert path.read_text().startswith("format = 2\n") and TrainSettings.load(path) == settings
+    assert path.read_text().startswith("format = 3\n") and TrainSettings.load(path) == settings
