@@ -6,8 +6,8 @@ Reference: arXiv:2404.10760, section 5.1 and its released configurations; decisi
 from dataclasses import dataclass
 from typing import Literal
 
-from invad.model.encoder import Levels
 from invad.model.invad import Loss
+from invad.records import Levels
 from invad.scoring import Scoring
 
 Schedule = Literal["step", "cooldown"]
@@ -88,7 +88,6 @@ HELD_BACK = 0.1
 LEARNING_RATE_PER_8_IMAGES = 1e-3
 LATENT_CHANNELS = 16
 GRADIENT_CLIP = 5.0
-IMAGE_SIZE = 256
 CACHE_MEMORY = 4.0
 """GiB that decoded images may take in memory."""
 SEED = 42

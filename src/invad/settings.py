@@ -15,12 +15,12 @@ from typing import Any, Literal, Self, TypeVar
 
 from invad.errors import SettingsError
 from invad.files import write_text
+from invad.model.backbones import backbone_of
 from invad.model.invad import Loss
 from invad.presets import (
     CACHE_MEMORY,
     GRADIENT_CLIP,
     HELD_BACK,
-    IMAGE_SIZE,
     LATENT_CHANNELS,
     MODELS,
     RECIPES,
@@ -68,12 +68,14 @@ class TrainSettings:
     """Any timm backbone, or `analytic`, which needs no weights. None: invad-lite resnet34, invad wide_resnet50_2."""
     weights: str | None = None
     """The encoder's weights: a .safetensors or .pth file, or `random`. None: timm's, from the hub or its cache."""
-    levels: tuple[int, int, int] = (1, 2, 3)
-    """The backbone's stages to use (timm's out_indices), fine to coarse."""
-    resize_levels: bool = False
-    """Resize stages whose strides are not 1 : 2 : 4 to that ratio."""
-    image_size: tuple[int, ...] = (IMAGE_SIZE,)
-    """Pixels of the model's input: one number for a square, or height and width; multiples of 16."""
+    levels: tuple[int, int, int] | None = None
+    """The backbone's stages or blocks to use (timm's out_indices), fine to coarse. None: 1 2 3, or those that are known
+    to suit the backbone (see `invad presets`)."""
+    resize_levels: bool | None = None
+    """Resize levels whose strides are not 1 : 2 : 4 to that ratio. None: no, but for plain transformers."""
+    image_size: tuple[int, ...] | None = None
+    """Pixels of the model's input: one number for a square, or height and width; multiples of the coarsest stride, 16
+    for ResNets. None: 256, or what the backbone needs (see `invad presets`)."""
     style_channels: int | None = None
     """Channels of a style code. None: the finest level's channels, at most 64."""
     latent_channels: int = LATENT_CHANNELS
@@ -160,7 +162,8 @@ class TrainSettings:
 
     @property
     def size(self) -> Size:
-        """Height and width of the model's input."""
+        """Height and width of the model's input, of resolved settings."""
+        assert self.image_size is not None
         return (self.image_size[0], self.image_size[-1])
 
     @property
@@ -187,11 +190,16 @@ class TrainSettings:
         recipe: Recipe = RECIPES[name]
         precision = self.precision or ("fp32" if as_published else "auto")
         batch_size = _given(self.batch_size, recipe.batch_size)
+        encoder = _given(self.encoder, preset.encoder)
+        backbone = backbone_of(encoder)
         by_epochs = name == "paper" and self.steps is None
         return dataclasses.replace(
             self,
             recipe=name,
-            encoder=_given(self.encoder, preset.encoder),
+            encoder=encoder,
+            levels=_given(self.levels, backbone.levels),
+            resize_levels=_given(self.resize_levels, backbone.plain),
+            image_size=_given(self.image_size, (backbone.image_size,)),
             blocks=_given(self.blocks, preset.blocks),
             loss=_given(self.loss, recipe.loss),
             loss_weight=_given(self.loss_weight, preset.loss_weight),
@@ -297,6 +305,9 @@ def _from_second_format(values: dict[str, Any]) -> dict[str, Any]:
         "patience": 0,
         "blur": paper.scoring.sigma,
         "top_share": paper.scoring.top_share,
+        "levels": [1, 2, 3],
+        "resize_levels": False,
+        "image_size": [256],
     }
     return before | values
 
@@ -351,7 +362,7 @@ def _check(s: TrainSettings) -> None:
     for name, value in positive.items():
         if value is not None and value <= 0:
             raise SettingsError(f"{name} must be above 0, not {value}")
-    if len(s.image_size) not in (1, 2) or min(s.image_size) <= 0:
+    if s.image_size is not None and (len(s.image_size) not in (1, 2) or min(s.image_size) <= 0):
         raise SettingsError(f"image_size must be one number, or height and width, not {s.image_size}")
     if s.steps is not None and s.epochs is not None:
         raise SettingsError("steps and epochs both give the length of the run; leave one out")

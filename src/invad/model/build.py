@@ -7,11 +7,11 @@ from torch import nn
 
 from invad.errors import SettingsError
 from invad.model.decoder import Decoder
-from invad.model.encoder import ANALYTIC, Levels, build_encoder
+from invad.model.encoder import ANALYTIC, build_encoder
 from invad.model.invad import InvAD
 from invad.model.neck import Neck
 from invad.model.standardised import StandardisedEncoder
-from invad.records import Size
+from invad.records import Levels, Size
 from invad.scoring import Scoring
 
 
