@@ -71,8 +71,8 @@ class TrainSettings:
     levels: tuple[int, int, int] | None = None
     """The backbone's stages or blocks to use (timm's out_indices), fine to coarse. None: 1 2 3, or those that are known
     to suit the backbone (see `invad presets`)."""
-    resize_levels: bool | None = None
-    """Resize levels whose strides are not 1 : 2 : 4 to that ratio. None: no, but for plain transformers."""
+    resize_levels: bool = False
+    """Resize levels whose strides are not 1 : 2 : 4 to that ratio; those of plain transformers always are."""
     image_size: tuple[int, ...] | None = None
     """Pixels of the model's input: one number for a square, or height and width; multiples of the coarsest stride, 16
     for ResNets. None: 256, or what the backbone needs (see `invad presets`)."""
@@ -198,7 +198,7 @@ class TrainSettings:
             recipe=name,
             encoder=encoder,
             levels=_given(self.levels, backbone.levels),
-            resize_levels=_given(self.resize_levels, backbone.plain),
+            resize_levels=self.resize_levels or backbone.plain,
             image_size=_given(self.image_size, (backbone.image_size,)),
             blocks=_given(self.blocks, preset.blocks),
             loss=_given(self.loss, recipe.loss),
@@ -306,7 +306,6 @@ def _from_second_format(values: dict[str, Any]) -> dict[str, Any]:
         "blur": paper.scoring.sigma,
         "top_share": paper.scoring.top_share,
         "levels": [1, 2, 3],
-        "resize_levels": False,
         "image_size": [256],
     }
     return before | values

@@ -157,7 +157,7 @@ def test_backbones_with_settings_of_their_own(
     name: str, size: int, channels: tuple[int, int, int], strides: tuple[int, int, int]
 ) -> None:
     settings = TrainSettings(data=("folder:x",), encoder=name).resolved(("folder",), fastest="fp32")
-    assert settings.levels is not None and settings.resize_levels is not None
+    assert settings.levels is not None
     assert settings.size[0] % strides[2] == 0
     encoder = build_encoder(name, weights="random", levels=settings.levels, resize_levels=settings.resize_levels)
     assert (encoder.channels, encoder.strides) == (channels, strides)
