@@ -139,6 +139,12 @@ def table(folder: Path, seeds: list[int]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def results_of(run: Path) -> dict[str, float | None]:
+    """The means of the fifteen metrics that an evaluation left in a run."""
+    found = json.loads((run / "evaluation/results-exact.json").read_text(encoding="utf-8"))
+    return dict(found["mean"])
+
+
 def minutes_of(run: Path) -> float:
     """How long the steps of a run took, by its log: other work on the machine counts too."""
     steps = [event for event in invad.Run.open(run).events() if event["event"] == "step"]
