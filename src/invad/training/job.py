@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import torch
@@ -161,7 +162,8 @@ def finish(job: Job, position: Position) -> None:
             text=f"ended after {position.epoch} of {s.epochs} epochs: the images held back gained nothing in "
             f"{s.patience} of them",
         )
-    run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps)
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps, time=now)
     write_curve(run)
     if job.images.held_back is not None:
         calibrate_run(run, quiet=True)
