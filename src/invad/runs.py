@@ -309,7 +309,8 @@ def build_from(settings: TrainSettings, *, weights: str | None) -> InvAD:
         settings: with every None replaced (see `TrainSettings.resolved`).
         weights: the encoder's; `random` where they are filled in afterwards.
     """
-    assert settings.encoder is not None and settings.blocks is not None
+    assert settings.encoder is not None and settings.blocks is not None and settings.standardise is not None
+    assert settings.levels is not None
     torch.manual_seed(settings.seed)
     return build_model(
         settings.encoder,
@@ -320,6 +321,8 @@ def build_from(settings: TrainSettings, *, weights: str | None) -> InvAD:
         style_channels=settings.style_channels,
         latent_channels=settings.latent_channels,
         blocks=settings.blocks,
+        standardise=settings.standardise,
+        scoring=settings.scoring,
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from invad.inference.folding import fold
 from invad.inference.similarity import MapHead
 from invad.model import InvAD, build_model
-from invad.scoring import anomaly_map, image_score
+from invad.scoring import Scoring, anomaly_map, score
 
 SIZE = (64, 96)
 
@@ -39,6 +39,15 @@ def images(batch: int) -> torch.Tensor:
         ("wide_resnet50_2", {"weights": "random", "blocks": (1, 1, 1), "style_channels": 16}),
         ("efficientnet_b0", {"weights": "random", "levels": (2, 3, 4), "resize_levels": True, "blocks": (1, 1, 1)}),
         ("analytic", {"blocks": (1, 2, 1)}),
+        (
+            "resnet18",
+            {
+                "weights": "random",
+                "blocks": (1, 1, 1),
+                "standardise": True,
+                "scoring": Scoring(sigma=6.0, top_share=0.01),
+            },
+        ),
     ],
 )
 def test_folded_equals_unfolded(encoder: str, options: dict[str, object], batch: int) -> None:
@@ -47,13 +56,13 @@ def test_folded_equals_unfolded(encoder: str, options: dict[str, object], batch:
     folded = fold(model, SIZE)
     with torch.no_grad():
         features, predictions = model(images(batch))
-        expected = anomaly_map(features, predictions, SIZE)
+        expected, expected_scores = score(features, predictions, SIZE, model.scoring)
         maps, scores = folded(images(batch))
         theirs = folded.decoder(folded.neck(folded.encoder(images(batch))))
     for ours, other in zip(predictions, theirs, strict=True):
         assert (ours - other).abs().max() < 1e-9 * ours.abs().max()
     assert (maps - expected).abs().max() < 1e-9
-    assert (scores - image_score(expected)).abs().max() < 1e-9
+    assert (scores - expected_scores).abs().max() < 1e-9
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "the model is untouched"
 
 
@@ -91,6 +100,18 @@ def test_head_equals_the_plain_map(
     maps, scores = MapHead(levels, size).double()(features, predictions)
     assert (maps - expected).abs().max() < 1e-9
     assert torch.equal(scores, maps.flatten(1).amax(1))
+
+
+@pytest.mark.parametrize("scoring", [Scoring(sigma=0.0), Scoring(sigma=6.0, top_share=0.02)])
+def test_head_makes_maps_and_scores_as_the_scoring_says(scoring: Scoring) -> None:
+    generator = torch.Generator().manual_seed(1)
+    levels = [(12, 10), (6, 5)]
+    features, predictions = (
+        [torch.randn(2, 5, *level, dtype=torch.float64, generator=generator) for level in levels] for _ in range(2)
+    )
+    expected, expected_scores = score(features, predictions, (48, 40), scoring)
+    maps, scores = MapHead(levels, (48, 40), scoring).double()(features, predictions)
+    assert (maps - expected).abs().max() < 1e-9 and (scores - expected_scores).abs().max() < 1e-9
 
 
 def test_head_in_half_precision_computes_in_single() -> None:
