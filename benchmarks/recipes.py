@@ -59,16 +59,15 @@ TRIALS = {
     "aligned-4000-pill": aligned(4000, ("pill",)),
     # one step after the other from the published recipe to ours, in short runs of a small decoder
     "squared": paper(300, blocks=SMALL),
-    "squared-scored": paper(300, blocks=SMALL, blur=6.0, top_share=0.01),
-    "squared-standardised": paper(300, blocks=SMALL, standardise=True, blur=6.0, top_share=0.01),
-    "cosine": paper(300, blocks=SMALL, loss="cosine", blur=6.0, top_share=0.01),
-    "cosine-standardised": paper(300, blocks=SMALL, loss="cosine", standardise=True, blur=6.0, top_share=0.01),
+    "squared-blurred": paper(300, blocks=SMALL, blur=6.0),
+    "squared-standardised": paper(300, blocks=SMALL, standardise=True, blur=6.0),
+    "cosine": paper(300, blocks=SMALL, loss="cosine", blur=6.0),
+    "cosine-standardised": paper(300, blocks=SMALL, loss="cosine", standardise=True, blur=6.0),
     "aligned-300-small": aligned(300, blocks=SMALL),
     # what was looked at on the way
     "rate-0.005": aligned(300, blocks=SMALL, learning_rate=5e-3),
     "batch-8": aligned(600, blocks=SMALL, batch_size=8),
     "blur-4": aligned(300, blocks=SMALL, blur=4.0),
-    "largest-alone": aligned(300, blocks=SMALL, top_share=0.0),
 }
 
 

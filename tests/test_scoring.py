@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invad.scoring import Scoring, anomaly_map, gaussian_blur, image_score, raw_map, score
+from invad.scoring import anomaly_map, gaussian_blur, image_score, raw_map
 
 
 @settings(max_examples=40, deadline=None)
@@ -46,21 +46,3 @@ def test_map_does_not_depend_on_the_scale_of_the_features(scale: float) -> None:
 def test_score_is_the_largest_value() -> None:
     maps = torch.rand(3, 5, 7)
     assert torch.equal(image_score(maps), torch.stack([m.max() for m in maps]))
-
-
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.05, 0.5, 1.0])
-def test_score_is_the_mean_of_the_top_share(share: float) -> None:
-    maps = torch.rand(3, 40, 30, dtype=torch.float64)
-    count = max(1, round(share * 1200))
-    expected = [np.sort(one.numpy().ravel())[-count:].mean() for one in maps]
-    np.testing.assert_allclose(image_score(maps, share).numpy(), expected, rtol=1e-12)
-
-
-def test_scoring_decides_blur_and_score() -> None:
-    torch.manual_seed(0)
-    features, predictions = [torch.randn(2, 8, 8, 8).double()], [torch.randn(2, 8, 8, 8).double()]
-    maps, scores = score(features, predictions, (48, 32), Scoring(sigma=6.0, top_share=0.01))
-    plain = raw_map(features, predictions, (48, 32)).numpy()
-    expected = np.stack([scipy.ndimage.gaussian_filter(one, sigma=6.0) for one in plain])
-    np.testing.assert_allclose(maps.numpy(), expected, atol=1e-12)
-    np.testing.assert_allclose(scores.numpy(), np.sort(expected.reshape(2, -1))[:, -15:].mean(1), atol=1e-12)

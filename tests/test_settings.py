@@ -7,7 +7,6 @@ import pytest
 
 from invad.errors import SettingsError
 from invad.presets import EPOCHS, OWN
-from invad.scoring import Scoring
 from invad.settings import TrainSettings, to_toml
 
 
@@ -43,7 +42,6 @@ def test_published_values_fill_in_what_is_not_given() -> None:
         ({"patience": -1}, "patience must be 0 or more"),
         ({"warmup": -1}, "warmup must be 0 or more"),
         ({"blur": -1.0}, "blur must be 0 or more"),
-        ({"top_share": 1.5}, "top_share must be a share from 0 to 1"),
         ({"steps": 0}, "steps must be above 0"),
         ({"steps": 10, "epochs": 10}, "both give the length"),
         ({"recipe": "fast"}, "recipe = 'fast'"),
@@ -93,17 +91,17 @@ def test_the_recipe_is_the_published_one_but_for_peoples_own_sets(layout: str) -
     if layout in OWN:
         assert (resolved.recipe, resolved.loss, resolved.standardise) == ("aligned", "cosine", True)
         assert (resolved.batch_size, resolved.epochs, resolved.patience) == (16, 20, 4)
-        assert resolved.scoring == Scoring(sigma=6.0, top_share=0.01)
+        assert resolved.blur == 6.0
     else:
         assert (resolved.recipe, resolved.loss, resolved.standardise) == ("paper", "squared", False)
         assert (resolved.batch_size, resolved.epochs, resolved.patience) == (32, EPOCHS[layout], 0)
-        assert (resolved.schedule, resolved.warmup, resolved.scoring) == ("step", 0, Scoring())
+        assert (resolved.schedule, resolved.warmup, resolved.blur) == ("step", 0, 4.0)
 
 
 def test_what_is_given_outweighs_the_recipe() -> None:
-    given = TrainSettings(recipe="aligned", loss="squared", standardise=False, blur=4.0, top_share=0.0, patience=0)
+    given = TrainSettings(recipe="aligned", loss="squared", standardise=False, blur=4.0, patience=0)
     resolved = given.resolved(("mvtec",), fastest="fp32").for_images(160, 10)
-    assert (resolved.loss, resolved.standardise, resolved.scoring) == ("squared", False, Scoring())
+    assert (resolved.loss, resolved.standardise, resolved.blur) == ("squared", False, 4.0)
     assert (resolved.schedule, resolved.patience) == ("cooldown", 0)
 
 
@@ -122,11 +120,11 @@ def test_settings_of_the_second_format_are_those_of_the_paper(tmp_path: Path) ->
     path = tmp_path / "settings.toml"
     path.write_text('format = 2\ndata = ["folder:x"]\nepochs = 5\nbatch_size = 8\n')
     settings = TrainSettings.load(path)
-    assert (settings.recipe, settings.loss, settings.standardise, settings.scoring) == (
+    assert (settings.recipe, settings.loss, settings.standardise, settings.blur) == (
         "paper",
         "squared",
         False,
-        Scoring(),
+        4.0,
     )
     assert (settings.batch_size, settings.epochs, settings.schedule, settings.patience) == (8, 5, "step", 0)
 

@@ -22,7 +22,7 @@ from invad.model import InvAD
 from invad.processes import Processes, start_processes
 from invad.records import Record
 from invad.runs import Run, load_model
-from invad.scoring import score
+from invad.scoring import anomaly_map, image_score
 from invad.settings import TrainSettings
 
 BATCH_SIZE = 16
@@ -285,8 +285,8 @@ def score_blocks(
     for indices, images in batches(source, blocks):
         with torch.inference_mode():
             features, predictions = model(to_device(images, device))
-            maps, scores = score(features, predictions, images.shape[1:3], model.scoring)
-            scored = indices, maps.cpu().numpy(), scores.cpu().numpy()
+            maps = anomaly_map(features, predictions, images.shape[1:3], sigma=model.sigma)  # (B, H, W)
+            scored = indices, maps.cpu().numpy(), image_score(maps).cpu().numpy()
         yield scored
 
 

@@ -16,7 +16,6 @@ from invad.presets import MODELS
 from invad.reference import published_rows
 from invad.report import DataCheck, Facts, Published
 from invad.runs import Run
-from invad.scoring import Scoring
 
 CHECKED = 5000
 """Images up to which a report looks at all of a run's data; more take minutes, and `invad data check` does it."""
@@ -42,7 +41,6 @@ def tell_facts(run: Run, kept: Kept) -> Facts:
         evaluated_with={name: value for name, value in kept.environment.items() if then.get(name) != value},
         seeds_and_hashes=_seeds_and_hashes(run, kept),
         commands=tuple(_commands(run, kept)),
-        score_rule=_score_rule(settings.scoring),
         notes=tuple(dict.fromkeys((*run.notices(), *notes))),
         images=_counts(run),
     )
@@ -68,11 +66,6 @@ def published_row(run: Run, kept: Kept) -> Published | None:
                 notes.append(f"This run was trained by the recipe {settings.recipe}, not the published one.")
             return Published(values=row.values, classes=len(PUBLISHED[layout].classes), notes=tuple(notes))
     return None
-
-
-def _score_rule(scoring: Scoring) -> str:
-    share = scoring.top_share
-    return f"the mean of the highest {100 * share:g} % of its map" if share > 0 else "its map's largest value"
 
 
 def look_at_data(run: Run) -> DataCheck:

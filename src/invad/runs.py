@@ -310,7 +310,7 @@ def build_from(settings: TrainSettings, *, weights: str | None) -> InvAD:
         weights: the encoder's; `random` where they are filled in afterwards.
     """
     assert settings.encoder is not None and settings.blocks is not None and settings.standardise is not None
-    assert settings.levels is not None
+    assert settings.levels is not None and settings.blur is not None
     torch.manual_seed(settings.seed)
     return build_model(
         settings.encoder,
@@ -322,7 +322,7 @@ def build_from(settings: TrainSettings, *, weights: str | None) -> InvAD:
         latent_channels=settings.latent_channels,
         blocks=settings.blocks,
         standardise=settings.standardise,
-        scoring=settings.scoring,
+        sigma=settings.blur,
     )
 
 

@@ -4,7 +4,6 @@ Reference: arXiv:2404.10760, section 3.4.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -19,31 +18,6 @@ SIGMA = 4.0
 """The map's blur, in pixels."""
 TRUNCATE = 4.0
 """Where the blur's kernel ends, in sigmas."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scoring:
-    """How maps and image scores are made; as published where nothing is given."""
-
-    sigma: float = SIGMA
-    """The map's blur, in pixels; 0: none."""
-    top_share: float = 0.0
-    """The image score is the mean of this share of the map's pixels, the largest ones; 0: the largest one alone."""
-
-
-def score(
-    features: Sequence[Tensor], predictions: Sequence[Tensor], size: Size, scoring: Scoring
-) -> tuple[Tensor, Tensor]:
-    """Return blurred maps (B, H, W) and image scores (B,); arguments as `raw_map`.
-
-    Example:
-        >>> level = torch.rand(1, 8, 4, 4)
-        >>> maps, scores = score([level], [level], (16, 16), Scoring(sigma=2.0, top_share=0.01))
-        >>> tuple(maps.shape), tuple(scores.shape)
-        ((1, 16, 16), (1,))
-    """
-    maps = anomaly_map(features, predictions, size, sigma=scoring.sigma)
-    return maps, image_score(maps, scoring.top_share)
 
 
 def raw_map(features: Sequence[Tensor], predictions: Sequence[Tensor], size: Size) -> Tensor:
@@ -83,21 +57,9 @@ def anomaly_map(
     return gaussian_blur(result, sigma) if sigma > 0 else result
 
 
-def image_score(maps: Tensor, top_share: float = 0.0) -> Tensor:
-    """Return the mean of the largest values of each map, (B,), from maps (B, H, W).
-
-    Args:
-        maps: blurred.
-        top_share: how many values, as a share of all, rounded to a whole number; the largest one where that is less
-            than one.
-
-    Example:
-        >>> image_score(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), top_share=0.5).tolist()
-        [3.5]
-    """
-    flat = maps.flatten(1)
-    count = round(top_share * flat.shape[1])
-    return flat.amax(dim=1) if count <= 1 else flat.topk(count, dim=1, sorted=False).values.mean(dim=1)
+def image_score(maps: Tensor) -> Tensor:
+    """Return the largest value of each map, (B,), from maps (B, H, W)."""
+    return maps.flatten(1).amax(dim=1)
 
 
 def gaussian_blur(maps: Tensor, sigma: float = SIGMA) -> Tensor:

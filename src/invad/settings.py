@@ -33,7 +33,6 @@ from invad.presets import (
     steps_for,
 )
 from invad.records import Size
-from invad.scoring import Scoring
 
 T = TypeVar("T")
 
@@ -62,7 +61,7 @@ class TrainSettings:
     recipe: Literal["paper", "aligned"] | None = None
     """How the model is trained and its maps are made: as published, or by a loss that is what the map shows, over
     standardised features, which takes a fraction of the time. None: paper for published data sets, aligned for others.
-    It decides all of loss, standardise, schedule, warmup, batch_size, blur, top_share and the length that are not
+    It decides all of loss, standardise, schedule, warmup, batch_size, blur and the length that are not
     given."""
     encoder: str | None = None
     """Any timm backbone, or `analytic`, which needs no weights. None: invad-lite resnet34, invad wide_resnet50_2."""
@@ -147,9 +146,6 @@ class TrainSettings:
     are no longer a test."""
     blur: float | None = None
     """The blur of the maps, in pixels (sigma). None: paper 4, aligned 6."""
-    top_share: float | None = None
-    """An image's score is the mean of this share of its map, the largest values; 0: the largest one alone. None: paper
-    0, aligned 0.01."""
     eval_every: int = 0
     """Evaluate on the test images every so many epochs, for watching only; 0: never."""
     checkpoint_every: float = 60.0
@@ -171,12 +167,6 @@ class TrainSettings:
         """The precision of resolved settings."""
         assert self.precision is not None and self.precision != "auto"
         return self.precision
-
-    @property
-    def scoring(self) -> Scoring:
-        """How maps and scores are made, of resolved settings."""
-        assert self.blur is not None and self.top_share is not None
-        return Scoring(sigma=self.blur, top_share=self.top_share)
 
     def resolved(self, layouts: tuple[str, ...], *, fastest: Precision) -> "TrainSettings":
         """Return the same settings with every None replaced, but for what depends on the number of images.
@@ -211,8 +201,7 @@ class TrainSettings:
             warmup=_given(self.warmup, recipe.warmup),
             precision=fastest if precision == "auto" else precision,
             held_back=_given(self.held_back, 0.0 if as_published else HELD_BACK),
-            blur=_given(self.blur, recipe.scoring.sigma),
-            top_share=_given(self.top_share, recipe.scoring.top_share),
+            blur=_given(self.blur, recipe.blur),
         )
 
     def for_images(self, learnt: int, held_back: int) -> "TrainSettings":
@@ -303,8 +292,7 @@ def _from_second_format(values: dict[str, Any]) -> dict[str, Any]:
         "schedule": paper.schedule,
         "warmup": paper.warmup,
         "patience": 0,
-        "blur": paper.scoring.sigma,
-        "top_share": paper.scoring.top_share,
+        "blur": paper.blur,
         "levels": [1, 2, 3],
         "image_size": [256],
     }
@@ -365,8 +353,6 @@ def _check(s: TrainSettings) -> None:
         raise SettingsError(f"image_size must be one number, or height and width, not {s.image_size}")
     if s.steps is not None and s.epochs is not None:
         raise SettingsError("steps and epochs both give the length of the run; leave one out")
-    if s.top_share is not None and not 0 <= s.top_share <= 1:
-        raise SettingsError(f"top_share must be a share from 0 to 1, not {s.top_share}")
     if s.batch_size is not None and s.accumulate > s.batch_size:
         raise SettingsError(f"accumulate cannot part {s.batch_size} images of a batch into {s.accumulate}")
     for name in (

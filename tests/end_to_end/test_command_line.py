@@ -106,8 +106,7 @@ def test_predict_on_a_folder(trained: Path, data: Path, tmp_path: Path, capsys: 
     for line in lines:
         assert line["anomalous"] == (line["score"] >= 0.1)
         values = np.load(line["map"])
-        top = np.sort(values.ravel())[-round(0.01 * values.size) :]  # the recipe of people's own sets
-        assert values.shape == (64, 64) and top.mean() == pytest.approx(line["score"])
+        assert values.shape == (64, 64) and values.max() == pytest.approx(line["score"])
         assert Image.open(line["overlay"]).size == Image.open(line["image"]).size
     fails(capsys, argv, "exists", "--overwrite")
 

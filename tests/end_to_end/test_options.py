@@ -10,7 +10,7 @@ SETTINGS = """accumulate batch-size blocks blur cache cache-dir cache-memory che
 device encoder epochs eval-every feature-disk feature-memory gradient-clip held-back image-size keep
 latent-channels learning-rate levels loss loss-weight model no-resize-levels no-skip-unreadable no-validation
 patience precision recipe resize-levels schedule seed skip-unreadable split standardise steps
-style-channels top-share track validation views warmup weights"""
+style-channels track validation views warmup weights"""
 OPTIONS = {
     "train": f"config dry-run help no-dry-run no-quiet out quiet resume {SETTINGS}",
     "reproduce": "help no-quiet out quiet",

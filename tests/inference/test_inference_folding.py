@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from invad.inference.folding import fold
 from invad.inference.similarity import MapHead
 from invad.model import InvAD, build_model
-from invad.scoring import Scoring, anomaly_map, score
+from invad.scoring import anomaly_map, image_score
 
 SIZE = (64, 96)
 
@@ -45,7 +45,7 @@ def images(batch: int) -> torch.Tensor:
                 "weights": "random",
                 "blocks": (1, 1, 1),
                 "standardise": True,
-                "scoring": Scoring(sigma=6.0, top_share=0.01),
+                "sigma": 6.0,
             },
         ),
     ],
@@ -56,13 +56,13 @@ def test_folded_equals_unfolded(encoder: str, options: dict[str, object], batch:
     folded = fold(model, SIZE)
     with torch.no_grad():
         features, predictions = model(images(batch))
-        expected, expected_scores = score(features, predictions, SIZE, model.scoring)
+        expected = anomaly_map(features, predictions, SIZE, sigma=model.sigma)
         maps, scores = folded(images(batch))
         theirs = folded.decoder(folded.neck(folded.encoder(images(batch))))
     for ours, other in zip(predictions, theirs, strict=True):
         assert (ours - other).abs().max() < 1e-9 * ours.abs().max()
     assert (maps - expected).abs().max() < 1e-9
-    assert (scores - expected_scores).abs().max() < 1e-9
+    assert (scores - image_score(expected)).abs().max() < 1e-9
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "the model is untouched"
 
 
@@ -102,16 +102,15 @@ def test_head_equals_the_plain_map(
     assert torch.equal(scores, maps.flatten(1).amax(1))
 
 
-@pytest.mark.parametrize("scoring", [Scoring(sigma=0.0), Scoring(sigma=6.0, top_share=0.02)])
-def test_head_makes_maps_and_scores_as_the_scoring_says(scoring: Scoring) -> None:
+@pytest.mark.parametrize("sigma", [0.0, 6.0])
+def test_head_blurs_as_it_is_told(sigma: float) -> None:
     generator = torch.Generator().manual_seed(1)
     levels = [(12, 10), (6, 5)]
     features, predictions = (
         [torch.randn(2, 5, *level, dtype=torch.float64, generator=generator) for level in levels] for _ in range(2)
     )
-    expected, expected_scores = score(features, predictions, (48, 40), scoring)
-    maps, scores = MapHead(levels, (48, 40), scoring).double()(features, predictions)
-    assert (maps - expected).abs().max() < 1e-9 and (scores - expected_scores).abs().max() < 1e-9
+    maps, _ = MapHead(levels, (48, 40), sigma=sigma).double()(features, predictions)
+    assert (maps - anomaly_map(features, predictions, (48, 40), sigma=sigma)).abs().max() < 1e-9
 
 
 def test_head_in_half_precision_computes_in_single() -> None:

@@ -66,7 +66,6 @@ def evaluated(*, bootstrap: int = 0) -> tuple[tuple[Results, ...], Evaluator, np
 
 def facts(title: str = "parts") -> Facts:
     return Facts(
-        score_rule="its map's largest value",
         title=title,
         model="invad-lite",
         encoder="resnet34",

@@ -72,7 +72,7 @@ def fold(model: InvAD, size: Size) -> Folded:
         fold_batch_norms(exact.encoder),  # type: ignore[arg-type]
         _FoldedNeck(exact.neck),
         _FoldedDecoder(exact.decoder),
-        MapHead(levels, size, model.scoring),
+        MapHead(levels, size, sigma=model.sigma),
     )
     return folded.to(dtype=constant.dtype, device=constant.device).eval().requires_grad_(False)
 

@@ -12,7 +12,7 @@ from invad.devices import to_device
 from invad.inference.folding import fold
 from invad.model import InvAD
 from invad.records import Size
-from invad.scoring import score
+from invad.scoring import anomaly_map, image_score
 
 Scores = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Maps (B, H, W) and image scores (B,)."""
@@ -73,4 +73,5 @@ class _Plain(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return maps and scores of images (B, 3, H, W)."""
         features, predictions = self.model(images)
-        return score(features, predictions, self.size, self.model.scoring)
+        maps = anomaly_map(features, predictions, self.size, sigma=self.model.sigma)
+        return maps, image_score(maps)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from invad.records import Size
-from invad.scoring import Scoring, blur_matrix, image_score
+from invad.scoring import SIGMA, blur_matrix, image_score
 
 
 class MapHead(nn.Module):
@@ -30,7 +30,7 @@ class MapHead(nn.Module):
     Args:
         levels: height and width of each level, fine to coarse.
         size: height and width of the map.
-        scoring: the blur, and how a score is made of a map; None: as published.
+        sigma: the blur, in pixels; 0: none.
 
     Example:
         >>> level = torch.rand(1, 8, 4, 4)
@@ -39,17 +39,15 @@ class MapHead(nn.Module):
         ((1, 16, 16), True)
     """
 
-    def __init__(self, levels: Sequence[Size], size: Size, scoring: Scoring | None = None) -> None:
+    def __init__(self, levels: Sequence[Size], size: Size, *, sigma: float = SIGMA) -> None:
         super().__init__()
-        scoring = scoring or Scoring()
-        self.top_share = scoring.top_share
         finest = levels[0]
         self.count = len(levels)
         for i, level in enumerate(levels[1:], start=1):
             self._keep(f"rows_{i}", _product_matrix(finest[0], level[0]))  # (h_0, 2 h_i)
             self._keep(f"columns_{i}", _product_matrix(finest[1], level[1]).T)  # (2 w_i, w_0)
-        self._keep("rows", _blur(size[0], scoring.sigma) @ _resize_matrix(size[0], finest[0]))  # (H, h_0)
-        self._keep("columns", (_blur(size[1], scoring.sigma) @ _resize_matrix(size[1], finest[1])).T)  # (w_0, W)
+        self._keep("rows", _blur(size[0], sigma) @ _resize_matrix(size[0], finest[0]))  # (H, h_0)
+        self._keep("columns", (_blur(size[1], sigma) @ _resize_matrix(size[1], finest[1])).T)  # (w_0, W)
 
     def _keep(self, name: str, matrix: NDArray[np.float64]) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(matrix)))
@@ -67,7 +65,7 @@ class MapHead(nn.Module):
             square_p = square_p + rows @ _neighbours_square(p[i]) @ columns
         distance = 1.0 - dot / (square_f * square_p).sqrt().clamp_min(1e-8)
         maps = self.get_buffer("rows").to(exact) @ distance @ self.get_buffer("columns").to(exact)  # (B, H, W)
-        return maps, image_score(maps, self.top_share)
+        return maps, image_score(maps)
 
 
 def _blur(length: int, sigma: float) -> NDArray[np.float64]:

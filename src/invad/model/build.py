@@ -12,7 +12,7 @@ from invad.model.invad import InvAD
 from invad.model.neck import Neck
 from invad.model.standardised import StandardisedEncoder
 from invad.records import Levels, Size
-from invad.scoring import Scoring
+from invad.scoring import SIGMA
 
 
 def build_model(
@@ -26,7 +26,7 @@ def build_model(
     latent_channels: int = 16,
     blocks: Levels = (4, 4, 4),
     standardise: bool = False,
-    scoring: Scoring | None = None,
+    sigma: float = SIGMA,
 ) -> InvAD:
     """Return an InvAD model in eval mode with a fresh neck and decoder (drawn from torch's global generator).
 
@@ -43,7 +43,7 @@ def build_model(
         blocks: residual blocks per level, fine to coarse.
         standardise: whether each channel of the features has zero mean and unit variance over the training images
             (see `StandardisedEncoder`, which is fitted on them); the analytic encoder's always have.
-        scoring: how maps and scores are made; None: as published.
+        sigma: the blur of the maps, in pixels; the default is the published one.
 
     Raises:
         SettingsError: a number is out of range, or the image size does not fit the encoder.
@@ -78,7 +78,7 @@ def build_model(
         blocks=blocks,
         coarse_size=(height // coarsest, width // coarsest),
     )
-    model = InvAD(encoder, Neck(channels, style), decoder, scoring).eval()  # type: ignore[arg-type]
+    model = InvAD(encoder, Neck(channels, style), decoder, sigma).eval()  # type: ignore[arg-type]
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from invad.model.decoder import Decoder
 from invad.model.encoder import Encoder
 from invad.model.neck import Neck
-from invad.scoring import Scoring
+from invad.scoring import SIGMA
 
 Loss = Literal["squared", "cosine"]
 """How predictions are compared with features in training."""
@@ -29,12 +29,12 @@ class InvAD(nn.Module):
         encoder: three levels of features from uint8 images.
         neck: features -> style codes.
         decoder: style codes -> predicted features.
-        scoring: how maps and scores are made of the two.
+        sigma: the blur of the maps, in pixels.
     """
 
-    def __init__(self, encoder: Encoder, neck: Neck, decoder: Decoder, scoring: Scoring | None = None) -> None:
+    def __init__(self, encoder: Encoder, neck: Neck, decoder: Decoder, sigma: float = SIGMA) -> None:
         super().__init__()
-        self.scoring = scoring or Scoring()
+        self.sigma = sigma
         self.encoder = encoder
         self.neck = neck
         self.decoder = decoder

@@ -32,8 +32,6 @@ class Facts:
     """Name -> what the run's chance and its numbers come from."""
     commands: tuple[str, ...]
     """What makes the run and its numbers again."""
-    score_rule: str
-    """How an image's score comes from its map; a sentence's end."""
     notes: tuple[str, ...] = ()
     """Sentences that a reader of the numbers must know."""
     images: Mapping[str, tuple[int, int]] | None = None

@@ -23,7 +23,7 @@ def colour_scale(model: InvAD, source: ImageSource) -> tuple[float, float]:
     for name in np.unique(names):
         members = np.flatnonzero(names == name)
         few = members[np.linspace(0, len(members) - 1, num=min(SCALE_IMAGES, len(members))).astype(np.int64)]
-        highest = np.concatenate([maps.max(axis=(1, 2)) for _, maps, _ in score_images(model, source, few)])
-        peaks.append(np.quantile(highest, 0.95))
+        scores = np.concatenate([batch for _, _, batch in score_images(model, source, few)])
+        peaks.append(np.quantile(scores, 0.95))
     low = float(np.mean(peaks))
     return low, SCALE_SPAN * low
