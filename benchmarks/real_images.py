@@ -98,6 +98,7 @@ def train(row: Row, out: Path, data: Path, weights: Path) -> bool:
         invad.resume(out)
         return True
     settings = invad.TrainSettings(
+        recipe="paper",
         data=(f"mvtec:{data / 'mvtec'}", f"mvtec:{data / 'hazelnut_toy'}"),
         classes=row.classes,
         encoder=row.encoder,

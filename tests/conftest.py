@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import invad
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -36,3 +38,22 @@ def browser() -> Iterator["Browser"]:
         chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def bottles(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of half of the good bottles, the other half held back, calibrated on those; copy it to write into it."""
+    settings = invad.TrainSettings(
+        data=(f"mvtec:{shared / 'data/mvtec'}",),
+        classes=("bottle",),
+        encoder="resnet18",
+        weights=str(shared / "weights/resnet18_imagenet_layers1to3.safetensors"),
+        image_size=(128,),
+        blocks=(1, 1, 1),
+        epochs=12,
+        batch_size=16,
+        held_back=0.5,
+    )
+    run = invad.train(settings, tmp_path_factory.mktemp("bottles") / "run", quiet=True)
+    invad.calibrate(run, false_alarms=0.05, overwrite=True, quiet=True)
+    return run.path

@@ -6,6 +6,7 @@ from typing import Literal
 import pytest
 
 from invad.errors import SettingsError
+from invad.presets import EPOCHS, OWN
 from invad.settings import TrainSettings, to_toml
 
 
@@ -39,6 +40,11 @@ def test_published_values_fill_in_what_is_not_given() -> None:
         ({"accumulate": 9, "batch_size": 8}, "accumulate cannot part 8 images of a batch into 9"),
         ({"held_back": 0.6}, "held_back must be a share from 0 to 0.5"),
         ({"patience": -1}, "patience must be 0 or more"),
+        ({"warmup": -1}, "warmup must be 0 or more"),
+        ({"blur": -1.0}, "blur must be 0 or more"),
+        ({"steps": 0}, "steps must be above 0"),
+        ({"steps": 10, "epochs": 10}, "both give the length"),
+        ({"recipe": "fast"}, "recipe = 'fast'"),
         ({"checkpoint_every": -1.0}, "checkpoint_every must be 0 or more"),
         ({"feature_disk": -1.0}, "feature_disk must be 0 or more"),
         ({"precision": "fp16"}, "precision = 'fp16'"),
@@ -79,6 +85,50 @@ def test_precision_is_chosen_from_the_machine_where_nothing_is_published(
     assert settings.resolved((layout,), fastest="fp32").arithmetic == "fp32"
 
 
+@pytest.mark.parametrize("layout", EPOCHS)
+def test_the_recipe_is_the_published_one_but_for_peoples_own_sets(layout: str) -> None:
+    resolved = TrainSettings(data=(f"{layout}:x",)).resolved((layout,), fastest="bf16").for_images(900, 100)
+    if layout in OWN:
+        assert (resolved.recipe, resolved.loss, resolved.standardise) == ("aligned", "cosine", True)
+        assert (resolved.batch_size, resolved.epochs, resolved.patience) == (16, 20, 4)
+        assert resolved.blur == 6.0
+    else:
+        assert (resolved.recipe, resolved.loss, resolved.standardise) == ("paper", "squared", False)
+        assert (resolved.batch_size, resolved.epochs, resolved.patience) == (32, EPOCHS[layout], 0)
+        assert (resolved.schedule, resolved.warmup, resolved.blur) == ("step", 0, 4.0)
+
+
+def test_what_is_given_outweighs_the_recipe() -> None:
+    given = TrainSettings(recipe="aligned", loss="squared", standardise=False, blur=4.0, patience=0)
+    resolved = given.resolved(("mvtec",), fastest="fp32").for_images(160, 10)
+    assert (resolved.loss, resolved.standardise, resolved.blur) == ("squared", False, 4.0)
+    assert (resolved.schedule, resolved.patience) == ("cooldown", 0)
+
+
+@pytest.mark.parametrize(
+    ("values", "epochs"),
+    [({}, 40), ({"steps": 95}, 10), ({"steps": 3}, 1), ({"epochs": 7}, 7), ({"recipe": "paper", "steps": 50}, 5)],
+)
+def test_length_in_steps_is_whole_epochs(values: dict[str, object], epochs: int) -> None:
+    settings = TrainSettings.from_mapping({"data": ["folder:x"], **values}).resolved(("folder",), fastest="fp32")
+    images = 160 if settings.batch_size == 16 else 320
+    resolved = settings.for_images(images, 0)
+    assert (resolved.epochs, resolved.steps, resolved.patience) == (epochs, None, 0)
+
+
+def test_settings_of_the_second_format_are_those_of_the_paper(tmp_path: Path) -> None:
+    path = tmp_path / "settings.toml"
+    path.write_text('format = 2\ndata = ["folder:x"]\nepochs = 5\nbatch_size = 8\n')
+    settings = TrainSettings.load(path)
+    assert (settings.recipe, settings.loss, settings.standardise, settings.blur) == (
+        "paper",
+        "squared",
+        False,
+        4.0,
+    )
+    assert (settings.batch_size, settings.epochs, settings.schedule, settings.patience) == (8, 5, "step", 0)
+
+
 def test_settings_of_the_first_format_mean_what_they_meant(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text('format = 1\ndata = ["folder:x"]\nepochs = 5\ntensorboard = true\n')
@@ -91,4 +141,4 @@ def test_settings_of_the_first_format_mean_what_they_meant(tmp_path: Path) -> No
     with pytest.raises(SettingsError, match="unknown setting 'tensorboard'"):
         TrainSettings.load(path)
     settings.save(path)
-    assert path.read_text().startswith("format = 2\n") and TrainSettings.load(path) == settings
+    assert path.read_text().startswith("format = 3\n") and TrainSettings.load(path) == settings

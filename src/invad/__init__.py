@@ -17,9 +17,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from invad.data import DataSet, check_dataset, open_dataset
     from invad.errors import InvadError
-    from invad.evaluation import Evaluation, evaluate, evaluate_maps
+    from invad.evaluation import evaluate, evaluate_maps
     from invad.importing import import_weights
     from invad.inference import Calibration, Prediction, Predictor, calibrate, load
+    from invad.kept import Evaluation
     from invad.model import InvAD, build_model
     from invad.records import Record
     from invad.runs import Run
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Calibration": "invad.inference",
     "DataSet": "invad.data",
-    "Evaluation": "invad.evaluation",
+    "Evaluation": "invad.kept",
     "InvAD": "invad.model",
     "InvadError": "invad.errors",
     "Prediction": "invad.inference",

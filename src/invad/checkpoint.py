@@ -42,6 +42,8 @@ class Position:
     """The smallest loss on the images held back so far; None where there are none."""
     best_epoch: int = 0
     """Epochs completed when it was found."""
+    cooling_since: int | None = None
+    """Epochs completed when patience was exhausted and the learning rate began to go down; None: it was not."""
 
 
 def save_checkpoint(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None, position: Position) -> Path:

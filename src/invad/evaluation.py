@@ -1,7 +1,7 @@
 """A model and data in, all metrics out."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from invad.errors import DataError
 from invad.files import write_text
 from invad.inference.calibration import Calibration, read_calibration
 from invad.inference.checksum import model_checksum
+from invad.kept import Evaluation, Request, forget, keep
 from invad.metrics import PROTOCOLS, Evaluator, Protocol, Results, to_csv, to_json, to_markdown
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
@@ -25,18 +26,6 @@ from invad.scoring import anomaly_map, image_score
 from invad.settings import TrainSettings
 
 BATCH_SIZE = 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Evaluation:
-    """What an evaluation found."""
-
-    results: tuple[Results, ...]
-    """One for each protocol asked for."""
-    records: tuple[Record, ...]
-    """The test images."""
-    scores: NDArray[np.float32]
-    """Their image scores, (N,)."""
 
 
 def evaluate(
@@ -53,7 +42,7 @@ def evaluate(
     device: str = "auto",
     quiet: bool = False,
 ) -> Evaluation:
-    """Evaluate a run on test images and write the results into its folder `evaluation`.
+    """Evaluate a run on test images and write the results into its folder `evaluation`, with all that a report needs.
 
     Args:
         run: a run, or its folder.
@@ -79,15 +68,11 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run.open(Path(run))
     settings = run.settings()
-    dataset = open_datasets(
-        tuple(data) or settings.data,
-        tuple(classes) or (() if data else settings.classes),
-        views=tuple(views) or (() if data else settings.views),
-        split=settings.split if split is None and not data else split,
-    )
+    dataset = open_test_set(run, data, classes, views=views, split=split)
     processes = start_processes(device)
     model = load_model(run)
-    calibration = read_calibration(run.path, model_checksum(model)) if threshold is None else None
+    checksum = model_checksum(model)
+    calibration = read_calibration(run.path, checksum) if threshold is None else None
     own = {name: calibration.threshold(name).image for name in dataset.classes} if calibration else None
     evaluation = evaluate_model(
         model.to(processes.device),
@@ -98,6 +83,7 @@ def evaluate(
         bootstrap=bootstrap,
         threshold=threshold if own is None else own,
         save_maps=save_maps,
+        curves=True,
         quiet=quiet,
     )
     notices = run.notices()
@@ -105,8 +91,13 @@ def evaluate(
         notices += found_at_thresholds(calibration, evaluation)
     evaluation = replace(evaluation, results=tuple(_with_warnings(r, notices) for r in evaluation.results))
     if processes.first:
+        request = Request(
+            data=tuple(data), classes=tuple(classes), views=tuple(views), split=split, bootstrap=bootstrap
+        )
+        forget(run)
         for results in evaluation.results:
             write_results(run.evaluation, results)
+        keep(run, evaluation, request, checksum)
     return evaluation
 
 
@@ -120,11 +111,13 @@ def evaluate_model(
     bootstrap: int = 0,
     threshold: float | Mapping[str, float] | None = None,
     save_maps: Path | str | None = None,
+    curves: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
     """Evaluate a model in memory on the test images of a data set; as `evaluate`, or with thresholds by class.
 
-    Several processes share the images; the first one gathers the maps, computes, and tells the others.
+    With `curves` the evaluation has what a threshold does to the pixels, which takes one more pass over them. Several
+    processes share the images; the first one gathers the maps, computes, and tells the others.
     """
     processes = processes or Processes(device=next(model.trained_parameters()).device)
     records = data.split("test")
@@ -133,6 +126,20 @@ def evaluate_model(
     check_masks(records)
     source = ImageSource(records, settings.size, cache="none", skip_unreadable=settings.skip_unreadable)
     evaluator = Evaluator(spool=save_maps if processes.first else None)
+    scores = fill(evaluator, model, source, processes=processes, quiet=quiet)
+    if not processes.first:
+        return processes.from_first(None)
+    notices = (*data.notices, *skipped_notices(source, "test"))
+    found = compute_all(evaluator, protocols, bootstrap, threshold)
+    results = tuple(_with_warnings(one, notices) for one in found)
+    sweeps = evaluator.sweeps() if curves else {}
+    return processes.from_first(Evaluation(results=results, records=source.records, scores=scores, sweeps=sweeps))
+
+
+def fill(
+    evaluator: Evaluator, model: InvAD, source: ImageSource, *, processes: Processes | None = None, quiet: bool = True
+) -> NDArray[np.float32]:
+    """Give an evaluator the maps of all images of a source, in order; return the images' scores, (N,)."""
     scores = np.zeros(len(source), dtype=np.float32)
     everything = np.arange(len(source))
     for indices, maps, batch_scores in score_images(model, source, everything, processes=processes, quiet=quiet):
@@ -147,12 +154,29 @@ def evaluate_model(
             samples=_samples(chosen),
         )
         scores[indices] = batch_scores
-    if not processes.first:
-        return processes.from_first(None)
-    notices = (*data.notices, *skipped_notices(source, "test"))
-    found = compute_all(evaluator, protocols, bootstrap, threshold)
-    results = tuple(_with_warnings(one, notices) for one in found)
-    return processes.from_first(Evaluation(results=results, records=source.records, scores=scores))
+    return scores
+
+
+def open_test_set(
+    run: Run,
+    data: Sequence[str] = (),
+    classes: Sequence[str] = (),
+    *,
+    views: Sequence[str] = (),
+    split: int | None = None,
+) -> DataSet:
+    """Return the data that a run is evaluated on: what is given, and for the rest what it was trained with.
+
+    Raises:
+        DataError: the data set is not laid out as it should be.
+    """
+    settings = run.settings()
+    return open_datasets(
+        tuple(data) or settings.data,
+        tuple(classes) or (() if data else settings.classes),
+        views=tuple(views) or (() if data else settings.views),
+        split=settings.split if split is None and not data else split,
+    )
 
 
 def evaluate_maps(
@@ -201,9 +225,10 @@ def found_at_thresholds(calibration: Calibration, evaluation: Evaluation) -> tup
     texts = []
     names = np.array([record.class_name for record in evaluation.records])
     anomalous = np.array([record.anomalous for record in evaluation.records])
+    scores = evaluation.scores.astype(np.float64)  # NumPy would round the threshold to float32, and onto a score
     for name in sorted(set(names.tolist())):
         threshold = calibration.threshold(name)
-        above = (names == name) & (evaluation.scores >= threshold.image)
+        above = (names == name) & (scores >= threshold.image)
         low, high = threshold.false_alarm_interval
         texts.append(
             f"{name}: the calibrated threshold {threshold.image:.4g} finds {(above & anomalous).sum()} of "
@@ -260,7 +285,7 @@ def score_blocks(
     for indices, images in batches(source, blocks):
         with torch.inference_mode():
             features, predictions = model(to_device(images, device))
-            maps = anomaly_map(features, predictions, images.shape[1:3])  # (B, H, W)
+            maps = anomaly_map(features, predictions, images.shape[1:3], sigma=model.sigma)  # (B, H, W)
             scored = indices, maps.cpu().numpy(), image_score(maps).cpu().numpy()
         yield scored
 

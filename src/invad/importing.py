@@ -44,8 +44,8 @@ def import_weights(
     """
     layout = data if data in LAYOUTS else parse_spec(data)[0]
     specs = () if data in LAYOUTS else (data,)
-    settings = TrainSettings(model=model, data=specs, split=split, device=device)
-    settings = settings.resolved((layout,), fastest="fp32")
+    settings = TrainSettings(recipe="paper", model=model, data=specs, split=split, device=device)
+    settings = settings.resolved((layout,), fastest="fp32").for_images(0, 0)
     source = _normal_images(settings) if specs else None
     Run.require_free(Path(out))
     built = build_from(settings, weights=RANDOM)

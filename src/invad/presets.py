@@ -1,11 +1,17 @@
-"""The published settings, as data: what the authors trained with, by model and by data set.
+"""Settings as data: what the authors trained with, by model and by data set, and our own recipe beside it.
 
-Reference: arXiv:2404.10760, section 5.1 and its released configurations.
+Reference: arXiv:2404.10760, section 5.1 and its released configurations; decision 014 for the recipe `aligned`.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
-from invad.model.encoder import Levels
+from invad.model.invad import Loss
+from invad.records import Levels
+from invad.scoring import SIGMA
+
+Schedule = Literal["step", "cooldown"]
+"""How the learning rate goes over a run: see `invad.training.optimisation`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +31,43 @@ MODELS: dict[str, ModelPreset] = {
     "invad-lite": ModelPreset(encoder="resnet34", blocks=(4, 4, 4), loss_weight=5.0),
 }
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """How a model is trained, and how its maps are made."""
+
+    loss: Loss
+    """How predictions are compared with features."""
+    standardise: bool
+    """Whether each channel of the features has zero mean and unit variance over the training images."""
+    schedule: Schedule
+    """How the learning rate goes."""
+    warmup: int
+    """Steps in which the learning rate grows to its full value."""
+    batch_size: int
+    """Images per step."""
+    blur: float
+    """Of the maps, in pixels."""
+
+
+RECIPES: dict[str, Recipe] = {
+    "paper": Recipe(loss="squared", standardise=False, schedule="step", warmup=0, batch_size=32, blur=SIGMA),
+    "aligned": Recipe(
+        loss="cosine",
+        standardise=True,
+        schedule="cooldown",
+        warmup=20,
+        batch_size=16,
+        blur=6.0,
+    ),
+}
+"""The published one, and ours, in which the loss is what the map shows: see decision 014."""
+
+FEWEST_STEPS, MOST_STEPS = 400, 20_000
+"""The length of a run by the recipe `aligned`, whatever the number of images."""
+PASSES = 20
+"""How often it sees each image, between these."""
+
 EPOCHS: dict[str, int] = {
     "mvtec": 300,
     "visa": 100,
@@ -42,11 +85,9 @@ OWN = frozenset({"folder", "synthetic"})
 HELD_BACK = 0.1
 """Share of the normal images of people's own sets that is not trained on."""
 
-BATCH_SIZE = 32
 LEARNING_RATE_PER_8_IMAGES = 1e-3
 LATENT_CHANNELS = 16
 GRADIENT_CLIP = 5.0
-IMAGE_SIZE = 256
 CACHE_MEMORY = 4.0
 """GiB that decoded images may take in memory."""
 SEED = 42
@@ -70,6 +111,16 @@ def epochs_for(layouts: tuple[str, ...]) -> int:
         300
     """
     return max(EPOCHS[layout] for layout in layouts)
+
+
+def steps_for(images: int, batch_size: int) -> int:
+    """Return how many steps the recipe `aligned` takes for so many images.
+
+    Example:
+        >>> steps_for(30, 16), steps_for(1000, 16), steps_for(1_000_000, 16)
+        (400, 1250, 20000)
+    """
+    return min(max(PASSES * images // batch_size, FEWEST_STEPS), MOST_STEPS)
 
 
 def published(layouts: tuple[str, ...]) -> bool:

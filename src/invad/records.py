@@ -14,6 +14,8 @@ from typing import Literal
 Split = Literal["train", "validation", "test"]
 Size = tuple[int, int]
 """Height and width in pixels, in this order."""
+Levels = tuple[int, int, int]
+"""One number for each level of features, fine to coarse."""
 
 GOOD = "good"
 """The `defect` of a normal image."""

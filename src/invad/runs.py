@@ -11,7 +11,7 @@ scale.json          the colour scale for maps, from the training images
 checkpoints/        the last two states of neck, decoder and optimiser
 best.safetensors    the state with the smallest loss on the images held back, where it counts
 curve.png           the losses, drawn
-evaluation/         results as JSON, CSV and Markdown, and the report
+evaluation/         results as JSON, CSV and Markdown, what a report needs, and the report
 """
 
 import json
@@ -120,6 +120,13 @@ class Run:
     def write_environment(self) -> None:
         """Record the versions and the machine."""
         write_text(self.environment_file, json.dumps(environment(), indent=1) + "\n")
+
+    def environment(self) -> dict[str, str]:
+        """Return the versions and the machine that the run was made with; nothing where it did not record them."""
+        if not self.environment_file.is_file():
+            return {}
+        found = json.loads(self.environment_file.read_text(encoding="utf-8"))
+        return {str(name): str(value) for name, value in found.items()}
 
     def write_records(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
         """Record which images the run is trained on, and the SHA-256 of each."""
@@ -302,7 +309,8 @@ def build_from(settings: TrainSettings, *, weights: str | None) -> InvAD:
         settings: with every None replaced (see `TrainSettings.resolved`).
         weights: the encoder's; `random` where they are filled in afterwards.
     """
-    assert settings.encoder is not None and settings.blocks is not None
+    assert settings.encoder is not None and settings.blocks is not None and settings.standardise is not None
+    assert settings.levels is not None and settings.blur is not None
     torch.manual_seed(settings.seed)
     return build_model(
         settings.encoder,
@@ -313,6 +321,8 @@ def build_from(settings: TrainSettings, *, weights: str | None) -> InvAD:
         style_channels=settings.style_channels,
         latent_channels=settings.latent_channels,
         blocks=settings.blocks,
+        standardise=settings.standardise,
+        sigma=settings.blur,
     )
 
 

@@ -15,24 +15,29 @@ from typing import Any, Literal, Self, TypeVar
 
 from invad.errors import SettingsError
 from invad.files import write_text
+from invad.model.backbones import backbone_of
+from invad.model.invad import Loss
 from invad.presets import (
     CACHE_MEMORY,
     GRADIENT_CLIP,
     HELD_BACK,
-    IMAGE_SIZE,
     LATENT_CHANNELS,
     MODELS,
+    RECIPES,
     SEED,
+    Recipe,
+    Schedule,
     epochs_for,
     learning_rate,
     published,
+    steps_for,
 )
 from invad.records import Size
 
 T = TypeVar("T")
 
-FORMAT = 2
-"""The version of the settings file; 1 had `tensorboard` where `track` is now."""
+FORMAT = 3
+"""The version of the settings file; 1 had `tensorboard` where `track` is now, 2 knew one recipe, that of the paper."""
 Precision = Literal["fp32", "bf16"]
 """The arithmetic of neck and decoder in training."""
 
@@ -53,34 +58,56 @@ class TrainSettings:
     """Learn from the split `validation` of a set that has one (mvtec3d), too, as published."""
     model: Literal["invad-lite", "invad"] = "invad-lite"
     """The published model."""
+    recipe: Literal["paper", "aligned"] | None = None
+    """How the model is trained and its maps are made: as published, or by a loss that is what the map shows, over
+    standardised features, which takes a fraction of the time. None: paper for published data sets, aligned for others.
+    It decides all of loss, standardise, schedule, warmup, batch_size, blur and the length that are not
+    given."""
     encoder: str | None = None
     """Any timm backbone, or `analytic`, which needs no weights. None: invad-lite resnet34, invad wide_resnet50_2."""
     weights: str | None = None
     """The encoder's weights: a .safetensors or .pth file, or `random`. None: timm's, from the hub or its cache."""
-    levels: tuple[int, int, int] = (1, 2, 3)
-    """The backbone's stages to use (timm's out_indices), fine to coarse."""
+    levels: tuple[int, int, int] | None = None
+    """The backbone's stages or blocks to use (timm's out_indices), fine to coarse. None: 1 2 3, or those that are known
+    to suit the backbone (see `invad presets`)."""
     resize_levels: bool = False
-    """Resize stages whose strides are not 1 : 2 : 4 to that ratio."""
-    image_size: tuple[int, ...] = (IMAGE_SIZE,)
-    """Pixels of the model's input: one number for a square, or height and width; multiples of 16."""
+    """Resize levels whose strides are not 1 : 2 : 4 to that ratio; those of plain transformers always are."""
+    image_size: tuple[int, ...] | None = None
+    """Pixels of the model's input: one number for a square, or height and width; multiples of the coarsest stride, 16
+    for ResNets. None: 256, or what the backbone needs (see `invad presets`)."""
     style_channels: int | None = None
     """Channels of a style code. None: the finest level's channels, at most 64."""
     latent_channels: int = LATENT_CHANNELS
     """Channels of a style."""
     blocks: tuple[int, int, int] | None = None
     """Residual blocks per decoder level, fine to coarse. None: invad-lite 4 4 4, invad 2 2 2."""
+    loss: Loss | None = None
+    """What is made small in training: the squared error of the features, or one minus their cosine. None: paper
+    squared, aligned cosine."""
     loss_weight: float | None = None
     """The factor of the loss. None: invad-lite 5, invad 1."""
+    standardise: bool | None = None
+    """Give each channel of the features zero mean and unit variance over the training images. None: paper no, aligned
+    yes. The analytic encoder's channels always have."""
+    steps: int | None = None
+    """The length of the run in steps of the optimiser, rounded to whole epochs; not beside epochs. None: paper by
+    epochs; aligned 20 passes over the images, but at least 400 and at most 20,000 steps."""
     epochs: int | None = None
-    """Passes over the training images. None: mvtec, mvtec3d and medical 300; visa, coco, realiad and folder 100;
-    synthetic 30."""
-    batch_size: int = 32
-    """Images per step, of all processes together; a last short batch is dropped, unless it is the only one."""
+    """The length of the run in passes over the training images. None: by steps, or in the recipe paper mvtec, mvtec3d
+    and medical 300; visa, coco, realiad and folder 100; synthetic 30."""
+    batch_size: int | None = None
+    """Images per step, of all processes together; a last short batch is dropped, unless it is the only one. None: paper
+    32, aligned 16."""
     accumulate: int = 1
     """Parts that a batch is computed in, one after the other, where memory is short. The learning rate stays that of
     the whole batch; each part has batch statistics of its own."""
     learning_rate: float | None = None
     """Adam's learning rate. None: 1e-3 for every 8 images of the batch (0.004 for 32)."""
+    schedule: Schedule | None = None
+    """step: a tenth of the learning rate after 80 % of the epochs. cooldown: the full rate, then a line to nothing over
+    the last 30 % of the epochs, which begins as soon as patience is exhausted. None: paper step, aligned cooldown."""
+    warmup: int | None = None
+    """Steps in which the learning rate grows to its full value. None: paper 0, aligned 20."""
     gradient_clip: float = GRADIENT_CLIP
     """The largest global norm of the gradients."""
     seed: int = SEED
@@ -108,14 +135,17 @@ class TrainSettings:
     held_back: float | None = None
     """The share of each class's normal training images that is not trained on: it says when to stop, and calibrates
     decisions. A class of fewer than ten gives none. None: 0 for published data sets, 0.1 for others."""
-    patience: int = 0
-    """Stop after so many epochs in which the loss on the images held back did not get smaller; 0: never."""
+    patience: int | None = None
+    """Stop after so many epochs in which the loss on the images held back did not get smaller (schedule cooldown: begin
+    to end); 0: never. None: paper 0; aligned a fifth of the epochs, where images are held back."""
     keep: Literal["last", "best"] = "last"
     """Which weights count in the end: those after the last epoch, or those with the smallest loss on the images held
     back."""
     choose_by: Literal["held-back", "test"] = "held-back"
     """The images that `patience` and `keep` go by. `test` is refused: numbers on images that the weights were chosen by
     are no longer a test."""
+    blur: float | None = None
+    """The blur of the maps, in pixels (sigma). None: paper 4, aligned 6."""
     eval_every: int = 0
     """Evaluate on the test images every so many epochs, for watching only; 0: never."""
     checkpoint_every: float = 60.0
@@ -128,7 +158,8 @@ class TrainSettings:
 
     @property
     def size(self) -> Size:
-        """Height and width of the model's input."""
+        """Height and width of the model's input, of resolved settings."""
+        assert self.image_size is not None
         return (self.image_size[0], self.image_size[-1])
 
     @property
@@ -138,24 +169,57 @@ class TrainSettings:
         return self.precision
 
     def resolved(self, layouts: tuple[str, ...], *, fastest: Precision) -> "TrainSettings":
-        """Return the same settings with every None replaced by its published value.
+        """Return the same settings with every None replaced, but for what depends on the number of images.
 
         Args:
             layouts: of the data sets.
             fastest: the precision that the machine is fastest in (see `invad.devices.fastest_precision`).
         """
         preset, as_published = MODELS[self.model], published(layouts)
+        name = self.recipe or ("paper" if as_published else "aligned")
+        recipe: Recipe = RECIPES[name]
         precision = self.precision or ("fp32" if as_published else "auto")
+        batch_size = _given(self.batch_size, recipe.batch_size)
+        encoder = _given(self.encoder, preset.encoder)
+        backbone = backbone_of(encoder)
+        by_epochs = name == "paper" and self.steps is None
         return dataclasses.replace(
             self,
-            encoder=_given(self.encoder, preset.encoder),
+            recipe=name,
+            encoder=encoder,
+            levels=_given(self.levels, backbone.levels),
+            resize_levels=self.resize_levels or backbone.plain,
+            image_size=_given(self.image_size, (backbone.image_size,)),
             blocks=_given(self.blocks, preset.blocks),
+            loss=_given(self.loss, recipe.loss),
             loss_weight=_given(self.loss_weight, preset.loss_weight),
-            epochs=_given(self.epochs, epochs_for(layouts)),
-            learning_rate=_given(self.learning_rate, learning_rate(self.batch_size)),
+            standardise=_given(self.standardise, recipe.standardise),
+            epochs=_given(self.epochs, epochs_for(layouts)) if by_epochs else self.epochs,
+            batch_size=batch_size,
+            learning_rate=_given(self.learning_rate, learning_rate(batch_size)),
+            schedule=_given(self.schedule, recipe.schedule),
+            warmup=_given(self.warmup, recipe.warmup),
             precision=fastest if precision == "auto" else precision,
             held_back=_given(self.held_back, 0.0 if as_published else HELD_BACK),
+            blur=_given(self.blur, recipe.blur),
         )
+
+    def for_images(self, learnt: int, held_back: int) -> "TrainSettings":
+        """Return resolved settings with the length of the run for so many images to learn from, and its patience.
+
+        Example:
+            >>> settings = TrainSettings(data=("folder:photos",)).resolved(("folder",), fastest="fp32")
+            >>> settings.for_images(900, 100).epochs
+            20
+        """
+        assert self.batch_size is not None
+        epochs = self.epochs
+        if epochs is None:
+            steps = self.steps if self.steps is not None else steps_for(learnt, self.batch_size)
+            epochs = max(1, round(steps / max(1, learnt // self.batch_size)))
+        watched = self.recipe == "aligned" and held_back > 0
+        patience = max(3, epochs // 5) if watched else 0
+        return dataclasses.replace(self, steps=None, epochs=epochs, patience=_given(self.patience, patience))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -201,9 +265,11 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not a TOML file: {error}") from error
     version = values.pop("format", FORMAT)
-    if version not in (1, FORMAT):
-        raise SettingsError(f"{path} has format {version!r}; this version of invad reads formats 1 and {FORMAT}")
-    return _from_first_format(values) if version == 1 else values
+    if version not in range(1, FORMAT + 1):
+        raise SettingsError(f"{path} has format {version!r}; this version of invad reads formats 1 to {FORMAT}")
+    if version == 1:
+        values = _from_first_format(values)
+    return _from_second_format(values) if version < FORMAT else values
 
 
 def _from_first_format(values: dict[str, Any]) -> dict[str, Any]:
@@ -213,6 +279,24 @@ def _from_first_format(values: dict[str, Any]) -> dict[str, Any]:
     values.setdefault("held_back", 0.0)
     values.setdefault("precision", "fp32")
     return values
+
+
+def _from_second_format(values: dict[str, Any]) -> dict[str, Any]:
+    """What settings of formats 1 and 2 mean today: there was the recipe of the paper alone."""
+    paper = RECIPES["paper"]
+    before = {
+        "recipe": "paper",
+        "loss": paper.loss,
+        "standardise": paper.standardise,
+        "batch_size": paper.batch_size,
+        "schedule": paper.schedule,
+        "warmup": paper.warmup,
+        "patience": 0,
+        "blur": paper.blur,
+        "levels": [1, 2, 3],
+        "image_size": [256],
+    }
+    return before | values
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
@@ -253,6 +337,7 @@ def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
 def _check(s: TrainSettings) -> None:
     """Refuse what cannot be meant."""
     positive: dict[str, float | None] = {
+        "steps": s.steps,
         "epochs": s.epochs,
         "batch_size": s.batch_size,
         "accumulate": s.accumulate,
@@ -264,13 +349,25 @@ def _check(s: TrainSettings) -> None:
     for name, value in positive.items():
         if value is not None and value <= 0:
             raise SettingsError(f"{name} must be above 0, not {value}")
-    if len(s.image_size) not in (1, 2) or min(s.image_size) <= 0:
+    if s.image_size is not None and (len(s.image_size) not in (1, 2) or min(s.image_size) <= 0):
         raise SettingsError(f"image_size must be one number, or height and width, not {s.image_size}")
-    if s.accumulate > s.batch_size:
+    if s.steps is not None and s.epochs is not None:
+        raise SettingsError("steps and epochs both give the length of the run; leave one out")
+    if s.batch_size is not None and s.accumulate > s.batch_size:
         raise SettingsError(f"accumulate cannot part {s.batch_size} images of a batch into {s.accumulate}")
-    for name in ("eval_every", "cache_memory", "feature_memory", "feature_disk", "patience", "checkpoint_every"):
-        if getattr(s, name) < 0:
-            raise SettingsError(f"{name} must be 0 or more, not {getattr(s, name)}")
+    for name in (
+        "eval_every",
+        "cache_memory",
+        "feature_memory",
+        "feature_disk",
+        "checkpoint_every",
+        "patience",
+        "warmup",
+        "blur",
+    ):
+        value = getattr(s, name)
+        if value is not None and value < 0:
+            raise SettingsError(f"{name} must be 0 or more, not {value}")
     if s.held_back is not None and not 0 <= s.held_back <= 0.5:
         raise SettingsError(f"held_back must be a share from 0 to 0.5, not {s.held_back}")
     if s.choose_by == "test":

@@ -6,11 +6,11 @@ import pytest
 
 from invad.cli.main import VERBS, parse
 
-SETTINGS = """accumulate batch-size blocks cache cache-dir cache-memory checkpoint-every choose-by classes data device
-encoder epochs eval-every feature-disk feature-memory gradient-clip held-back image-size keep
-latent-channels learning-rate levels loss-weight model no-resize-levels no-skip-unreadable no-validation
-patience precision resize-levels seed skip-unreadable split style-channels track validation views
-weights"""
+SETTINGS = """accumulate batch-size blocks blur cache cache-dir cache-memory checkpoint-every choose-by classes data
+device encoder epochs eval-every feature-disk feature-memory gradient-clip held-back image-size keep
+latent-channels learning-rate levels loss loss-weight model no-resize-levels no-skip-unreadable no-validation
+patience precision recipe resize-levels schedule seed skip-unreadable split standardise steps
+style-channels track validation views warmup weights"""
 OPTIONS = {
     "train": f"config dry-run help no-dry-run no-quiet out quiet resume {SETTINGS}",
     "reproduce": "help no-quiet out quiet",
@@ -26,7 +26,7 @@ token-file""",
     "marks export": "help marks",
     "export": "help max-drop no-overwrite normal out overwrite precision to",
     "bench": "batches device help images price-per-hour seconds threads watts",
-    "report": "bootstrap data device help split views",
+    "report": "bootstrap data device help out split views",
     "data check": "classes help split views",
     "data list": "help",
     "data coco": "all-splits help no-all-splits root split",

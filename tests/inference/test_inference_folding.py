@@ -39,6 +39,15 @@ def images(batch: int) -> torch.Tensor:
         ("wide_resnet50_2", {"weights": "random", "blocks": (1, 1, 1), "style_channels": 16}),
         ("efficientnet_b0", {"weights": "random", "levels": (2, 3, 4), "resize_levels": True, "blocks": (1, 1, 1)}),
         ("analytic", {"blocks": (1, 2, 1)}),
+        (
+            "resnet18",
+            {
+                "weights": "random",
+                "blocks": (1, 1, 1),
+                "standardise": True,
+                "sigma": 6.0,
+            },
+        ),
     ],
 )
 def test_folded_equals_unfolded(encoder: str, options: dict[str, object], batch: int) -> None:
@@ -47,7 +56,7 @@ def test_folded_equals_unfolded(encoder: str, options: dict[str, object], batch:
     folded = fold(model, SIZE)
     with torch.no_grad():
         features, predictions = model(images(batch))
-        expected = anomaly_map(features, predictions, SIZE)
+        expected = anomaly_map(features, predictions, SIZE, sigma=model.sigma)
         maps, scores = folded(images(batch))
         theirs = folded.decoder(folded.neck(folded.encoder(images(batch))))
     for ours, other in zip(predictions, theirs, strict=True):
@@ -91,6 +100,17 @@ def test_head_equals_the_plain_map(
     maps, scores = MapHead(levels, size).double()(features, predictions)
     assert (maps - expected).abs().max() < 1e-9
     assert torch.equal(scores, maps.flatten(1).amax(1))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 6.0])
+def test_head_blurs_as_it_is_told(sigma: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    levels = [(12, 10), (6, 5)]
+    features, predictions = (
+        [torch.randn(2, 5, *level, dtype=torch.float64, generator=generator) for level in levels] for _ in range(2)
+    )
+    maps, _ = MapHead(levels, (48, 40), sigma=sigma).double()(features, predictions)
+    assert (maps - anomaly_map(features, predictions, (48, 40), sigma=sigma)).abs().max() < 1e-9
 
 
 def test_head_in_half_precision_computes_in_single() -> None:

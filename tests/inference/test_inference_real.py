@@ -13,25 +13,7 @@ from invad.inference.thresholds import alarm_ranks, from_normal
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 RATE = 0.05
-
-
-@pytest.fixture(scope="module")
-def bottles(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of half of the good bottles, the other half held back, calibrated on those."""
-    settings = invad.TrainSettings(
-        data=(f"mvtec:{shared / 'data/mvtec'}",),
-        classes=("bottle",),
-        encoder="resnet18",
-        weights=str(shared / "weights/resnet18_imagenet_layers1to3.safetensors"),
-        image_size=(128,),
-        blocks=(1, 1, 1),
-        epochs=12,
-        batch_size=16,
-        held_back=0.5,
-    )
-    run = invad.train(settings, tmp_path_factory.mktemp("bottles") / "run", quiet=True)
-    invad.calibrate(run, false_alarms=RATE, overwrite=True, quiet=True)
-    return run.path
+"""What the fixture `bottles` is calibrated to."""
 
 
 def test_the_promise_holds_on_bottles_never_used(bottles: Path, shared: Path) -> None:

@@ -50,3 +50,11 @@ def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
     values = np.eye(5, dtype=np.float32)
     assert len(find_regions(values, 0.5, (5, 5))) == 1
     assert find_regions(values, 1.5, (5, 5)) == ()
+
+
+def test_a_threshold_just_above_a_value_leaves_it_out() -> None:
+    """Calibrated thresholds are the next float64 above a float32 score, which NumPy would round back onto it."""
+    values = np.full((3, 3), 0.3, dtype=np.float32)
+    score = float(values[0, 0])
+    assert len(find_regions(values, score, (3, 3))) == 1
+    assert find_regions(values, float(np.nextafter(score, np.inf)), (3, 3)) == ()

@@ -108,3 +108,12 @@ def test_points_are_those_of_their_thresholds():
         assert y == pytest.approx((scores[truth] >= threshold).mean(), abs=1e-12)
     thin = curve.thinned(7)
     assert len(thin.x) == 7 and (thin.x[0], thin.x[-1]) == (0, 1)
+
+
+def test_a_threshold_just_above_a_score_finds_nothing():
+    """A float64 threshold is not rounded to the scores' float32, and onto one of them."""
+    scores = np.array([0.1, 0.3], np.float32)
+    just_above = float(np.nextafter(float(scores[1]), np.inf))
+    (at,) = evaluate_defects(scores, ["good", "dent"], threshold=float(scores[1]))
+    (above,) = evaluate_defects(scores, ["good", "dent"], threshold=just_above)
+    assert (at.recall, above.recall) == (1.0, 0.0)

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from invad.errors import SettingsError, WeightsError
 from invad.model import build_encoder, build_model
+from invad.model.backbones import BACKBONES
 from invad.model.encoder import read_state
+from invad.settings import TrainSettings
 
 IMAGES = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
@@ -141,3 +143,35 @@ def test_one_image_gives_the_same_as_a_batch() -> None:
         alone = model.predict(model.encode(IMAGES[1:]))
     for a, b in zip(together, alone, strict=True):
         torch.testing.assert_close(a[1:], b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "channels", "strides"),
+    [
+        ("vit_small_patch14_reg4_dinov2", 56, (384, 384, 384), (7, 14, 28)),
+        ("vit_small_patch16_dinov3", 64, (384, 384, 384), (8, 16, 32)),
+        ("convnext_tiny", 32, (96, 192, 384), (4, 8, 16)),
+    ],
+)
+def test_backbones_with_settings_of_their_own(
+    name: str, size: int, channels: tuple[int, int, int], strides: tuple[int, int, int]
+) -> None:
+    settings = TrainSettings(data=("folder:x",), encoder=name).resolved(("folder",), fastest="fp32")
+    assert settings.levels is not None
+    assert settings.size[0] % strides[2] == 0
+    encoder = build_encoder(name, weights="random", levels=settings.levels, resize_levels=settings.resize_levels)
+    assert (encoder.channels, encoder.strides) == (channels, strides)
+    images = torch.randint(0, 256, (2, 3, size, 2 * size), dtype=torch.uint8)
+    found = encoder.eval()(images)
+    assert [tuple(f.shape) for f in found] == [
+        (2, c, size // s, 2 * size // s) for c, s in zip(channels, strides, strict=True)
+    ]
+    model = build_model(encoder, image_size=(size, 2 * size), blocks=(1, 1, 1))
+    assert [tuple(p.shape) for p in model.predict(found)] == [tuple(f.shape) for f in found]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_timm_knows_every_backbone(name: str) -> None:
+    import timm
+
+    assert timm.is_model(name)

@@ -218,11 +218,29 @@ def test_a_kill_right_before_the_end_keeps_the_best_weights(
 
 
 def test_patience_stops(small_set: Path, tmp_path: Path) -> None:
-    run = train(small(small_set, epochs=40, patience=1, learning_rate=0.1), tmp_path / "run", quiet=True)
+    settings = small(small_set, recipe="paper", epochs=40, patience=1, learning_rate=0.1)
+    run = train(settings, tmp_path / "run", quiet=True)
     losses = [event["loss"] for event in events(run, "held_back")]
     assert len(losses) < 40 and losses[-1] >= min(losses[:-1])
     assert losses[:-1] == sorted(losses[:-1], reverse=True), "it stopped at the first epoch without gain"
-    assert any(f"stopped after {len(losses)} of 40 epochs" in notice for notice in run.notices())
+    assert any(f"ended after {len(losses)} of 40 epochs" in notice for notice in run.notices())
+
+
+def test_patience_begins_the_cooldown_wherever_the_run_is_stopped(
+    small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small(small_set, epochs=40, patience=1, learning_rate=0.1)
+    run = train(settings, tmp_path / "run", quiet=True)
+    losses = [event["loss"] for event in events(run, "held_back")]
+    since = next(i for i in range(1, 40) if losses[i] >= min(losses[:i])) + 1  # epochs until one was without gain
+    assert len(losses) == since + 12 < 40
+    rates = [event["learning_rate"] for event in events(run, "step")]
+    assert rates[2] == 0.1 and rates[-1] < 0.1 / 12 and rates[since:] == sorted(rates[since:], reverse=True)
+    assert any(f"ended after {len(losses)} of 40 epochs" in notice for notice in run.notices())
+    at_step(monkeypatch, 5 * since + 8, ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, tmp_path / "stopped", quiet=True)
+    assert weights(resume(tmp_path / "stopped", quiet=True)) == weights(run)
 
 
 def test_patience_and_best_need_images_held_back(small_set: Path, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ class Demo:
 
     def run(self) -> None:
         """Make the images, train one model on all classes, evaluate, and write the report."""
-        from invad.cli.evaluation import show
+        from invad.cli.evaluation import BOOTSTRAP, show
         from invad.data import make_synthetic, open_dataset
         from invad.evaluation import evaluate
         from invad.reporting import report
@@ -48,9 +48,9 @@ class Demo:
         settings = dataclasses.replace(SETTINGS, data=(f"synthetic:{self.out / 'data'}",))
         run = train(settings, run_folder, quiet=self.quiet)
         say("[3/4] evaluating")
-        evaluation = evaluate(run, quiet=self.quiet)
+        evaluation = evaluate(run, bootstrap=BOOTSTRAP, quiet=self.quiet)
         say("[4/4] writing the report")
-        page = report(run, evaluation)
+        page = report(run)
         show(evaluation.results)
         print(f"report: {page.resolve()}")
         print(f"next:   invad predict {run_folder} {self.out / 'data'} --out {self.out / 'predictions'}")

@@ -13,6 +13,9 @@ from invad.evaluation import evaluate, evaluate_maps
 from invad.metrics import KEYS, PROTOCOLS, Protocol, Results, footnotes, to_rich
 from invad.processes import is_first
 
+BOOTSTRAP = 200
+"""Resamples where nothing else is asked for."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluate:
@@ -30,7 +33,7 @@ class Evaluate:
     """Which split of COCO-AD, where --data names it."""
     protocol: Literal["both", "exact", "paper"] = "both"
     """exact: every distinct score is a threshold; paper: the published toolbox's habits, for its numbers."""
-    bootstrap: int = 0
+    bootstrap: int = BOOTSTRAP
     """Resamples for 95 % confidence intervals over images; 0: none."""
     threshold: float | None = None
     """The image score from which on an image counts as found: gives the recall of each type of defect. None: that of
@@ -72,7 +75,7 @@ class Evaluate:
         if self.report:
             from invad.reporting import report
 
-            page = report(self.run_path, evaluation, device=self.device)
+            page = report(self.run_path, device=self.device)
             Console().print(f"report: {page}", highlight=False, soft_wrap=True)
 
     def _refuse_with_maps(self) -> None:
@@ -86,38 +89,68 @@ class Evaluate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """Evaluate a run by the exact protocol and write a page to look at."""
+    """Write a page to look at: of one run, or of two side by side over the same test images.
 
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run folder made by `invad train`."""
+    One run shows its last evaluation; it is evaluated first, by both protocols, where it was not since its model and
+    calibration are what they are, or where other data or resamples are asked for. Two runs are scored anew, in pairs.
+    """
+
+    run_paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN [RUN]")]
+    """One or two run folders made by `invad train`."""
     data: tuple[str, ...] = ()
     """Data sets as LAYOUT:ROOT. None given: those that the run was trained on."""
     views: tuple[str, ...] = ()
     """The cameras to evaluate, of sets that have several (realiad: C1 to C5). None given: all."""
     split: Literal[0, 1, 2, 3] | None = None
-    """Which split of COCO-AD, where --data names it."""
-    bootstrap: int = 200
-    """Resamples for 95 % confidence intervals over images; 0: none."""
+    """Which split of COCO-AD."""
+    bootstrap: int | None = None
+    """Resamples for 95 % confidence intervals over images; 0: none. None: those of the last evaluation, or 200."""
+    out: Path | None = None
+    """The file to write. None: report.html, or beside-NAME.html for two, in `evaluation` in the first run."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
 
     def run(self) -> None:
-        """Evaluate and write the page."""
-        from invad.reporting import report
+        """Evaluate where that is needed, and write the page."""
+        if len(self.run_paths) not in (1, 2):
+            raise SettingsError(f"a report shows one run, or two side by side; got {len(self.run_paths)} folders")
+        page = self._one(self.run_paths[0]) if len(self.run_paths) == 1 else self._two(*self.run_paths)
+        if page is not None:
+            Console().print(f"report: {page}", highlight=False, soft_wrap=True)
 
-        evaluation = evaluate(
-            self.run_path,
+    def _one(self, path: Path) -> Path | None:
+        """The page of one run; None in all processes but the first."""
+        from invad.reporting import is_evaluated, report
+
+        asked = bool(self.data or self.views or self.split is not None or self.bootstrap is not None)
+        if asked or not is_evaluated(path):
+            evaluate(
+                path,
+                data=self.data,
+                views=self.views,
+                split=self.split,
+                bootstrap=BOOTSTRAP if self.bootstrap is None else self.bootstrap,
+                device=self.device,
+                quiet=not is_first(),
+            )
+        return report(path, out=self.out, device=self.device) if is_first() else None
+
+    def _two(self, first: Path, second: Path) -> Path | None:
+        """The page of two runs; None in all processes but the first, which does all of it."""
+        from invad.beside import report_beside
+
+        if not is_first():
+            return None
+        return report_beside(
+            first,
+            second,
             data=self.data,
             views=self.views,
             split=self.split,
-            bootstrap=self.bootstrap,
+            resamples=BOOTSTRAP if self.bootstrap is None else self.bootstrap,
+            out=self.out,
             device=self.device,
-            quiet=not is_first(),
         )
-        if not is_first():
-            return
-        page = report(self.run_path, evaluation, device=self.device)
-        Console().print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
 WIDE = 200

@@ -2,25 +2,29 @@
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from invad.errors import RunError, SettingsError
-from invad.presets import EPOCHS, MODELS, learning_rate
+from invad.model.backbones import BACKBONES, Backbone
+from invad.presets import EPOCHS, MODELS, RECIPES, Recipe, learning_rate
 from invad.processes import is_first
 from invad.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Train:
     """Train one model on the normal images of one or many data sets.
 
-    Every option that is not given takes its published value (see `invad presets`). Ctrl-C leaves a run that
-    `invad train --resume RUN` goes on with.
+    Every option that is not given takes its value from model, recipe, data and encoder (see `invad presets`). Ctrl-C
+    leaves a run that `invad train --resume RUN` goes on with.
     """
 
     out: Path | None = None
@@ -113,22 +117,66 @@ class Reproduce:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Presets:
-    """Show the published settings of both models, and the epochs of each data set."""
+    """Show what settings that are not given become: by model, recipe, data set and encoder."""
 
     def run(self) -> None:
-        """Print two tables."""
+        """Print a table for each."""
         from rich.console import Console
-        from rich.table import Table
 
-        models = Table("model", "encoder", "blocks per level", "loss weight", title="Models")
-        for name, preset in MODELS.items():
-            models.add_row(name, preset.encoder, " ".join(map(str, preset.blocks)), f"{preset.loss_weight:g}")
-        epochs = Table("data", "epochs", title=f"Data sets (batch 32, learning rate {learning_rate(32):g})")
-        for name, count in EPOCHS.items():
-            epochs.add_row(name, str(count))
-        Console().print(models, epochs)
+        Console().print(_models(), _recipes(), _data_sets(), _encoders())
         plain = {f.name: f.default for f in dataclasses.fields(TrainSettings) if isinstance(f.default, int | float)}
         Console().print("Everything else: " + ", ".join(f"{name} {value}" for name, value in plain.items()))
+
+
+def _models() -> "Table":
+    from rich.table import Table
+
+    table = Table("--model", "encoder", "blocks per level", "loss weight", title="Models, as published")
+    for name, preset in MODELS.items():
+        table.add_row(name, preset.encoder, _numbers(preset.blocks), f"{preset.loss_weight:g}")
+    return table
+
+
+def _recipes() -> "Table":
+    from rich.table import Table
+
+    table = Table("--recipe", *RECIPES, title="Recipes: paper for published data sets, aligned for others")
+    rows: dict[str, Callable[[Recipe], str]] = {
+        "loss": lambda recipe: recipe.loss,
+        "standardise": lambda recipe: "yes" if recipe.standardise else "no",
+        "schedule": lambda recipe: recipe.schedule,
+        "warmup": lambda recipe: str(recipe.warmup),
+        "batch size": lambda recipe: str(recipe.batch_size),
+        "learning rate": lambda recipe: f"{learning_rate(recipe.batch_size):g}",
+        "blur": lambda recipe: f"{recipe.blur:g}",
+    }
+    for name, show in rows.items():
+        table.add_row(name, *(show(recipe) for recipe in RECIPES.values()))
+    return table
+
+
+def _data_sets() -> "Table":
+    from rich.table import Table
+
+    table = Table("data", "epochs", title="Data sets, in the recipe paper")
+    for name, count in EPOCHS.items():
+        table.add_row(name, str(count))
+    return table
+
+
+def _encoders() -> "Table":
+    from rich.table import Table
+
+    usual = Backbone()
+    table = Table("--encoder", "levels", "image size", title="Encoders")
+    table.add_row("any other of timm", _numbers(usual.levels), str(usual.image_size))
+    for name, backbone in BACKBONES.items():
+        table.add_row(name, _numbers(backbone.levels), str(backbone.image_size))
+    return table
+
+
+def _numbers(values: Sequence[int]) -> str:
+    return " ".join(map(str, values))
 
 
 def merge_repeated(args: Sequence[str], *options: str) -> list[str]:

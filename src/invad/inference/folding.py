@@ -29,6 +29,7 @@ from invad.model import InvAD
 from invad.model.decoder import Decoder, ResidualBlock
 from invad.model.layers import GAIN, LEAK, ConvLayer, EqualisedConv, ModulatedConv, NormalisedUpConv, layer_norm
 from invad.model.neck import Neck
+from invad.model.standardised import StandardisedEncoder
 from invad.records import Size
 
 BLUR = (1.0, 3.0, 3.0, 1.0)
@@ -71,7 +72,7 @@ def fold(model: InvAD, size: Size) -> Folded:
         fold_batch_norms(exact.encoder),  # type: ignore[arg-type]
         _FoldedNeck(exact.neck),
         _FoldedDecoder(exact.decoder),
-        MapHead(levels, size),
+        MapHead(levels, size, sigma=model.sigma),
     )
     return folded.to(dtype=constant.dtype, device=constant.device).eval().requires_grad_(False)
 
@@ -92,6 +93,10 @@ def fold_batch_norms(encoder: nn.Module) -> nn.Module:
     from torch.fx.experimental.optimization import fuse
     from torch.fx.proxy import TraceError
 
+    if isinstance(encoder, StandardisedEncoder):
+        outer = copy.deepcopy(encoder)
+        outer.encoder = fold_batch_norms(outer.encoder)  # type: ignore[arg-type, assignment]
+        return outer
     backbone = getattr(encoder, "backbone", None)
     if backbone is None or not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules()):
         return encoder

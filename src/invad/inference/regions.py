@@ -44,7 +44,7 @@ def find_regions(values: NDArray[np.float32], threshold: float, size: Size) -> t
         >>> find_regions(values, 0.4, (8, 40))
         (Region(box=(20, 2, 30, 4), area=20, peak=0.5, at=(25, 3)),)
     """
-    above = values >= threshold
+    above = values.astype(np.float64) >= threshold  # NumPy would round the threshold to float32, and onto a score
     if not above.any():
         return ()
     _, found, stats, _ = cv2.connectedComponentsWithStats(above.astype(np.uint8), connectivity=8)

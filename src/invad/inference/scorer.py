@@ -73,5 +73,5 @@ class _Plain(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return maps and scores of images (B, 3, H, W)."""
         features, predictions = self.model(images)
-        maps = anomaly_map(features, predictions, self.size)
+        maps = anomaly_map(features, predictions, self.size, sigma=self.model.sigma)
         return maps, image_score(maps)

@@ -30,7 +30,7 @@ class MapHead(nn.Module):
     Args:
         levels: height and width of each level, fine to coarse.
         size: height and width of the map.
-        sigma: the blur, in pixels.
+        sigma: the blur, in pixels; 0: none.
 
     Example:
         >>> level = torch.rand(1, 8, 4, 4)
@@ -46,8 +46,8 @@ class MapHead(nn.Module):
         for i, level in enumerate(levels[1:], start=1):
             self._keep(f"rows_{i}", _product_matrix(finest[0], level[0]))  # (h_0, 2 h_i)
             self._keep(f"columns_{i}", _product_matrix(finest[1], level[1]).T)  # (2 w_i, w_0)
-        self._keep("rows", blur_matrix(size[0], sigma) @ _resize_matrix(size[0], finest[0]))  # (H, h_0)
-        self._keep("columns", (blur_matrix(size[1], sigma) @ _resize_matrix(size[1], finest[1])).T)  # (w_0, W)
+        self._keep("rows", _blur(size[0], sigma) @ _resize_matrix(size[0], finest[0]))  # (H, h_0)
+        self._keep("columns", (_blur(size[1], sigma) @ _resize_matrix(size[1], finest[1])).T)  # (w_0, W)
 
     def _keep(self, name: str, matrix: NDArray[np.float64]) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(matrix)))
@@ -66,6 +66,10 @@ class MapHead(nn.Module):
         distance = 1.0 - dot / (square_f * square_p).sqrt().clamp_min(1e-8)
         maps = self.get_buffer("rows").to(exact) @ distance @ self.get_buffer("columns").to(exact)  # (B, H, W)
         return maps, image_score(maps)
+
+
+def _blur(length: int, sigma: float) -> NDArray[np.float64]:
+    return blur_matrix(length, sigma) if sigma > 0 else np.eye(length)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from invad.metrics.checks import UndefinedMetricError
 from invad.metrics.classes import evaluate_class
 from invad.metrics.curves import Curve, pr_image, pr_pixel, pro, roc_image, roc_pixel
 from invad.metrics.evaluator import Evaluator, summarise
+from invad.metrics.paired import Differences, is_real
 from invad.metrics.ranking import (
     ap_image,
     ap_pixel,
@@ -27,6 +28,7 @@ from invad.metrics.results import (
     Results,
     SampleResult,
 )
+from invad.metrics.sweep import Sweep, sweep_images, sweep_pixels
 from invad.metrics.table import footnotes, from_json, to_csv, to_json, to_markdown, to_rich
 from invad.metrics.thresholds import acc_range, f1_range, iou_range
 
@@ -38,11 +40,13 @@ __all__ = [
     "ClassResult",
     "Curve",
     "DefectResult",
+    "Differences",
     "Evaluator",
     "Interval",
     "Protocol",
     "Results",
     "SampleResult",
+    "Sweep",
     "UndefinedMetricError",
     "acc_range",
     "ap_image",
@@ -60,12 +64,15 @@ __all__ = [
     "from_json",
     "iou_max",
     "iou_range",
+    "is_real",
     "pr_image",
     "pr_pixel",
     "pro",
     "roc_image",
     "roc_pixel",
     "summarise",
+    "sweep_images",
+    "sweep_pixels",
     "to_csv",
     "to_json",
     "to_markdown",

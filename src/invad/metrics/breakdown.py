@@ -83,5 +83,5 @@ def _evaluate_defect(name: str, own: FloatArray, good: FloatArray, threshold: fl
         area = auroc(check_images(rank(own, good)))
     except UndefinedMetricError:
         area = None
-    recall = None if threshold is None else float((own >= threshold).mean())
+    recall = None if threshold is None else float((own.astype(np.float64) >= threshold).mean())
     return DefectResult(defect=name, images=len(own), auroc_image=area, recall=recall)

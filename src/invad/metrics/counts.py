@@ -257,10 +257,23 @@ def count_pixels(maps: ArrayLike, masks: ArrayLike) -> PixelCounts:
 
 def check_pixels(counts: PixelCounts) -> PixelCounts:
     """The counts of a class's pixels, if its pixel metrics are defined; else raises UndefinedMetricError."""
-    if counts.defects == 0:
-        raise UndefinedMetricError("no mask marks a defect")
-    if counts.normals == 0:
-        raise UndefinedMetricError("no pixel is normal")
-    if counts.lowest == counts.highest:
-        raise UndefinedMetricError("every pixel has the same score")
+    reason = _why_undefined(counts)
+    if reason is not None:
+        raise UndefinedMetricError(reason)
     return counts
+
+
+def is_defined(counts: PixelCounts) -> bool:
+    """Whether a class has pixel metrics."""
+    return _why_undefined(counts) is None
+
+
+def _why_undefined(counts: PixelCounts) -> str | None:
+    """Why a class has no pixel metrics; None where it has."""
+    if counts.defects == 0:
+        return "no mask marks a defect"
+    if counts.normals == 0:
+        return "no pixel is normal"
+    if counts.lowest == counts.highest:
+        return "every pixel has the same score"
+    return None

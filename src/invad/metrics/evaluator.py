@@ -13,9 +13,12 @@ from invad.metrics.bootstrap import with_intervals
 from invad.metrics.breakdown import evaluate_defects, evaluate_samples
 from invad.metrics.checks import ArrayLike, check_protocol
 from invad.metrics.classes import Image, evaluate_images, read_images
+from invad.metrics.counts import is_defined, pool
+from invad.metrics.paired import Differences, paired_differences
 from invad.metrics.pixels import Kept, Source
 from invad.metrics.results import KEYS, SAMPLE_TITLES, ClassResult, DefectResult, Protocol, Results, SampleResult
 from invad.metrics.spool import Spool, Spooled, read_batches
+from invad.metrics.sweep import Sweep, sweep_counts
 from invad.metrics.threads import choose_threads
 
 MEMORY = 1 << 31
@@ -132,6 +135,41 @@ class Evaluator:
         classes = [self._compute_class(name, protocol, by_class.get(name)) for name in sorted(self._images)]
         results = replace(summarise(classes, protocol), threshold=common)
         return with_intervals(results, self._images, bootstrap, seed, self._threads) if bootstrap else results
+
+    def sweeps(self) -> dict[str, Sweep]:
+        """What a threshold does to the pixels of each class, for its curves; without classes that have none.
+
+        Cost: one more pass over the pixels.
+        """
+        found: dict[str, Sweep] = {}
+        for name in sorted(self._images):
+            counts = pool([image.pixels for image in self._images[name]], self._threads)
+            if is_defined(counts):
+                found[name] = sweep_counts(counts)
+        return found
+
+    def differences(
+        self, other: "Evaluator", resamples: int, *, protocol: Protocol = "exact", seed: int = 0
+    ) -> Differences:
+        """The 95 % intervals of this evaluator's numbers less another's, which was given the same images in order.
+
+        Args:
+            other: what another model made of the same images.
+            resamples: how often images are drawn; both are measured on the same ones.
+            protocol: as in `compute`.
+            seed: of the resampling.
+
+        Raises:
+            MetricError: the images are not the same, or there is no resample.
+        """
+        return paired_differences(
+            self._images,
+            other._images,
+            protocol=check_protocol(protocol),
+            resamples=resamples,
+            seed=seed,
+            threads=self._threads,
+        )
 
     def _compute_class(self, name: str, protocol: Protocol, threshold: float | None) -> ClassResult:
         images = self._images[name]

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from invad.model.statistics import channel_statistics
+
 OPPONENTS = (
     (0.299, 0.587, 0.114),
     (0.5, -0.5, 0.0),
@@ -90,21 +92,8 @@ class AnalyticEncoder(nn.Module):
         Raises:
             ValueError: there is no image.
         """
-        counts = [0, 0, 0]
-        sums = [torch.zeros(c, dtype=torch.float64) for c in self.channels]
-        squares = [torch.zeros(c, dtype=torch.float64) for c in self.channels]
         device = self.get_buffer("mean_0").device
-        for images in batches:
-            for i, level in enumerate(self._raw(images.to(device))):
-                values = level.double().cpu()
-                counts[i] += values.numel() // values.shape[1]
-                sums[i] += values.sum((0, 2, 3))
-                squares[i] += values.square().sum((0, 2, 3))
-        if counts[0] == 0:
-            raise ValueError("the analytic encoder is fitted on images, and there was none")
-        for i, count in enumerate(counts):
-            mean = sums[i] / count
-            std = (squares[i] / count - mean.square()).clamp_min(0.0).sqrt()
+        for i, (mean, std) in enumerate(channel_statistics(self._raw(images.to(device)) for images in batches)):
             self.get_buffer(f"mean_{i}").copy_(mean)
             self.get_buffer(f"std_{i}").copy_(std.clamp_min(LEAST_STD))
 

@@ -7,10 +7,12 @@ from torch import nn
 
 from invad.errors import SettingsError
 from invad.model.decoder import Decoder
-from invad.model.encoder import Levels, build_encoder
+from invad.model.encoder import ANALYTIC, build_encoder
 from invad.model.invad import InvAD
 from invad.model.neck import Neck
-from invad.records import Size
+from invad.model.standardised import StandardisedEncoder
+from invad.records import Levels, Size
+from invad.scoring import SIGMA
 
 
 def build_model(
@@ -23,6 +25,8 @@ def build_model(
     style_channels: int | None = None,
     latent_channels: int = 16,
     blocks: Levels = (4, 4, 4),
+    standardise: bool = False,
+    sigma: float = SIGMA,
 ) -> InvAD:
     """Return an InvAD model in eval mode with a fresh neck and decoder (drawn from torch's global generator).
 
@@ -37,6 +41,9 @@ def build_model(
         style_channels: S; None for min(C_0, 64), rounded down to a multiple of 4.
         latent_channels: Z.
         blocks: residual blocks per level, fine to coarse.
+        standardise: whether each channel of the features has zero mean and unit variance over the training images
+            (see `StandardisedEncoder`, which is fitted on them); the analytic encoder's always have.
+        sigma: the blur of the maps, in pixels; the default is the published one.
 
     Raises:
         SettingsError: a number is out of range, or the image size does not fit the encoder.
@@ -48,7 +55,10 @@ def build_model(
         (1, 256, 4, 6)
     """
     if isinstance(encoder, str):
-        encoder = build_encoder(encoder, weights=weights, levels=levels, resize_levels=resize_levels)
+        name = encoder
+        encoder = build_encoder(name, weights=weights, levels=levels, resize_levels=resize_levels)
+        if standardise and name != ANALYTIC:
+            encoder = StandardisedEncoder(encoder)  # type: ignore[arg-type]
     channels: Levels = encoder.channels  # type: ignore[assignment]
     coarsest: int = encoder.strides[2]  # type: ignore[index, assignment]
     height, width = image_size
@@ -68,7 +78,7 @@ def build_model(
         blocks=blocks,
         coarse_size=(height // coarsest, width // coarsest),
     )
-    model = InvAD(encoder, Neck(channels, style), decoder).eval()  # type: ignore[arg-type]
+    model = InvAD(encoder, Neck(channels, style), decoder, sigma).eval()  # type: ignore[arg-type]
     for parameter in model.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from invad.errors import SettingsError, WeightsError
+from invad.model.backbones import backbone_of
+from invad.records import Levels
 
 ANALYTIC = "analytic"
 """The name of the encoder that needs no weights."""
 RANDOM = "random"
 """The name of untrained weights, which have to be asked for."""
-
-Levels = tuple[int, int, int]
 
 
 class Encoder(Protocol):
@@ -44,14 +44,16 @@ class Encoder(Protocol):
 
 
 class TimmEncoder(nn.Module):
-    """Three stages of a timm backbone.
+    """Three stages of a timm backbone, or three blocks of a plain transformer.
 
     Args:
-        name: any timm model that supports `features_only`.
+        name: any timm model that supports `features_only` (see `invad.model.backbones` for those with settings of
+            their own).
         weights: None for timm's own pretrained weights (downloaded, or from the Hugging Face cache); a path to a
             `.safetensors` or `.pth` file with timm's names; `"random"` for untrained weights.
         levels: timm's `out_indices`, fine to coarse.
-        resize_levels: bring levels whose strides are not 1 : 2 : 4 to that ratio by bilinear resizing.
+        resize_levels: bring levels whose strides are not 1 : 2 : 4 to that ratio by bilinear resizing; blocks of one
+            stride become twice, once and half as large.
 
     Raises:
         SettingsError: timm does not know the name, or the strides do not fit.
@@ -100,14 +102,15 @@ def _create(name: str, levels: Levels, *, pretrained: bool) -> nn.Module:
         raise SettingsError(
             f"encoder {name!r} is neither {ANALYTIC!r} nor a timm model" + (f"; similar ones: {near}" if near else "")
         )
+    options: dict[str, Any] = {"dynamic_img_size": True} if backbone_of(name).plain else {}
     try:
-        backbone: nn.Module = timm.create_model(name, features_only=True, out_indices=levels)
+        backbone: nn.Module = timm.create_model(name, features_only=True, out_indices=levels, **options)
     except (RuntimeError, AttributeError, IndexError, AssertionError) as error:
         raise SettingsError(f"encoder {name!r} has no features at levels {levels}: {error}") from error
     if not pretrained:
         return backbone
     try:
-        return timm.create_model(name, pretrained=True, features_only=True, out_indices=levels)
+        return timm.create_model(name, pretrained=True, features_only=True, out_indices=levels, **options)
     except Exception as error:  # whatever the hub's client raises, the weights could not be had
         raise WeightsError(_how_to_provide(name, error)) from error
 
@@ -183,6 +186,8 @@ def _target_strides(name: str, strides: Levels, resize: bool) -> Levels:
             f"encoder {name!r} has strides {strides}; expected a ratio of 1 : 2 : 4. "
             f"Choose other levels, or pass --resize-levels to resize them"
         )
+    if strides == (finest, finest, finest):
+        return finest // 2, finest, 2 * finest
     coarsest = max(strides[2], 4)
     return coarsest // 4, coarsest // 2, coarsest
 

@@ -5,6 +5,7 @@ Benchmark, arXiv:2404.10760.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,10 @@ from torch import Tensor, nn
 from invad.model.decoder import Decoder
 from invad.model.encoder import Encoder
 from invad.model.neck import Neck
+from invad.scoring import SIGMA
+
+Loss = Literal["squared", "cosine"]
+"""How predictions are compared with features in training."""
 
 
 class InvAD(nn.Module):
@@ -24,10 +29,12 @@ class InvAD(nn.Module):
         encoder: three levels of features from uint8 images.
         neck: features -> style codes.
         decoder: style codes -> predicted features.
+        sigma: the blur of the maps, in pixels.
     """
 
-    def __init__(self, encoder: Encoder, neck: Neck, decoder: Decoder) -> None:
+    def __init__(self, encoder: Encoder, neck: Neck, decoder: Decoder, sigma: float = SIGMA) -> None:
         super().__init__()
+        self.sigma = sigma
         self.encoder = encoder
         self.neck = neck
         self.decoder = decoder
@@ -63,17 +70,34 @@ class InvAD(nn.Module):
             yield from module.parameters()
 
 
-def inversion_loss(features: Sequence[Tensor], predictions: Sequence[Tensor], weight: float) -> Tensor:
-    """Return weight times the sum over the levels of the mean squared error, a scalar; bf16 is widened to fp32.
+def inversion_loss(
+    features: Sequence[Tensor], predictions: Sequence[Tensor], weight: float, kind: Loss = "squared"
+) -> Tensor:
+    """Return the loss of training, a scalar: weight times the sum over the levels; bf16 is widened to fp32.
 
-    Reference: arXiv:2404.10760, equation 3.
+    Args:
+        features: fine to coarse, (B, C_i, h_i, w_i).
+        predictions: of them.
+        weight: the factor.
+        kind: `squared`, the mean squared error, as published; or `cosine`, the mean over all positions of one minus
+            the cosine of the two vectors there, which is what the anomaly map shows.
+
+    Reference: arXiv:2404.10760, equation 3; decision 014 for the cosine.
 
     Example:
         >>> inversion_loss([torch.zeros(1, 2, 2, 2)], [torch.ones(1, 2, 2, 2)], weight=5.0).item()
         5.0
+        >>> inversion_loss([torch.ones(1, 2, 2, 2)], [-torch.ones(1, 2, 2, 2)], weight=1.0, kind="cosine").item()
+        2.0
     """
-    errors = [F.mse_loss(widen(p), widen(f)) for f, p in zip(features, predictions, strict=True)]
+    compare = F.mse_loss if kind == "squared" else _cosine_distance
+    errors = [compare(widen(p), widen(f)) for f, p in zip(features, predictions, strict=True)]
     return weight * torch.stack(errors).sum()
+
+
+def _cosine_distance(prediction: Tensor, feature: Tensor) -> Tensor:
+    """The mean over all positions of one minus the cosine, a scalar."""
+    return (1.0 - F.cosine_similarity(prediction, feature, dim=1)).mean()
 
 
 def widen(x: Tensor) -> Tensor:

@@ -1,71 +1,78 @@
 """Which few images show what a model can do and where it fails."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from invad.errors import MetricError
+from invad.records import GOOD
 
-Kind = Literal["best", "middle", "worst"]
+Kind = Literal["miss", "alarm", "typical", "clear"]
+"""`miss`: a defective image with a low score; `alarm`: a good one with a high score; `typical`: the median of its type;
+`clear`: the defective image with the highest score."""
+MISSES, ALARMS = 2, 3
+"""How many of a type of defect with the lowest scores, and how many good ones with the highest."""
 
 
-def pick_examples(scores: ArrayLike, labels: ArrayLike, classes: Sequence[str]) -> list[tuple[int, Kind]]:
-    """Return (index, kind) of up to four images per class, classes in alphabetical order, no image twice.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """One image that is worth a look."""
 
-    best: the defective image with the highest score. middle: the one with the median score (the lower of two).
-    worst: the one with the lowest, and then the normal image with the highest, the likeliest false alarm. A class
-    without defective images shows its normal ones with the lowest, the median and the highest score instead. Among
+    index: int
+    kind: Kind
+
+
+def pick_examples(scores: ArrayLike, classes: Sequence[str], defects: Sequence[str]) -> list[Choice]:
+    """Return up to four images of each type of defect of each class, no image twice.
+
+    Classes come in alphabetical order; in each the good images first, then the types in alphabetical order. Among
     equal scores the first image is taken, so that the choice is the same every time.
 
     Args:
         scores: image scores, (N,).
-        labels: whether each image is anomalous, (N,).
         classes: the class of each image, N of them.
+        defects: the type of defect of each image, `good` for none.
 
     Raises:
         MetricError: the three do not have the same length, or a score is NaN or infinite.
 
     Example:
-        >>> pick_examples([0.1, 0.2, 0.9, 0.5, 0.7], [False, False, True, True, True], ["nut"] * 5)
-        [(2, 'best'), (4, 'middle'), (3, 'worst'), (1, 'worst')]
+        >>> found = pick_examples([0.1, 0.2, 0.9, 0.5, 0.7], ["nut"] * 5, ["good", "good", "dent", "dent", "dent"])
+        >>> [(choice.index, choice.kind) for choice in found]
+        [(1, 'alarm'), (0, 'alarm'), (3, 'miss'), (4, 'miss'), (2, 'clear')]
     """
     values = np.asarray(scores, dtype=np.float64)
-    anomalous = np.asarray(labels, dtype=bool)
-    names = np.asarray(classes, dtype=object)
-    if values.ndim != 1 or not values.shape == anomalous.shape == names.shape:
+    if values.ndim != 1 or not len(values) == len(classes) == len(defects):
         raise MetricError(
-            f"expected a score, a label and a class for every image; got {values.shape}, {anomalous.shape} "
-            f"and {names.shape} of them"
+            f"expected a score, a class and a type of defect for every image; got {values.shape}, {len(classes)} and "
+            f"{len(defects)} of them"
         )
     if not np.isfinite(values).all():
         raise MetricError(f"expected finite scores; image {int(np.argmin(np.isfinite(values)))} has another")
-    picked: list[tuple[int, Kind]] = []
-    for name in sorted(set(classes)):
-        inside = names == name
-        picked += _of_class(values, np.flatnonzero(inside & anomalous), np.flatnonzero(inside & ~anomalous))
+    types: dict[tuple[str, bool, str], list[int]] = {}
+    for index, (class_name, defect) in enumerate(zip(classes, defects, strict=True)):
+        types.setdefault((class_name, defect != GOOD, defect), []).append(index)
+    picked: list[Choice] = []
+    for (_, bad, _), own in sorted(types.items()):
+        picked += _of_type(np.array(own), values[own], good=not bad)
     return picked
 
 
-def _of_class(
-    scores: NDArray[np.float64], defective: NDArray[np.intp], normal: NDArray[np.intp]
-) -> Iterator[tuple[int, Kind]]:
-    """The examples of one class; defective and normal are indices into scores."""
-    if not defective.size:
-        ascending = normal[np.argsort(scores[normal], kind="stable")]
-        yield from _three(ascending)
-        return
-    descending = defective[np.argsort(-scores[defective], kind="stable")]
-    yield from _three(descending)
-    if normal.size:
-        yield int(normal[np.argmax(scores[normal])]), "worst"
-
-
-def _three(ordered: NDArray[np.intp]) -> Iterator[tuple[int, Kind]]:
-    """First, middle and last of images from best to worst, each image once."""
-    yield int(ordered[0]), "best"
-    if len(ordered) > 2:
-        yield int(ordered[len(ordered) // 2]), "middle"
-    if len(ordered) > 1:
-        yield int(ordered[-1]), "worst"
+def _of_type(indices: NDArray[np.intp], scores: NDArray[np.float64], *, good: bool) -> Iterator[Choice]:
+    """The examples of one type, from what matters most."""
+    ascending = indices[np.argsort(scores, kind="stable")]
+    descending = indices[np.argsort(-scores, kind="stable")]
+    wanted: list[tuple[int, Kind]] = [(int(i), "alarm") for i in descending[:ALARMS]]
+    if not good:
+        wanted = [(int(i), "miss") for i in ascending[:MISSES]]
+    wanted.append((int(ascending[len(ascending) // 2]), "typical"))
+    if not good:
+        wanted.append((int(descending[0]), "clear"))
+    seen: set[int] = set()
+    for index, kind in wanted:
+        if index not in seen:
+            seen.add(index)
+            yield Choice(index=index, kind=kind)

@@ -5,8 +5,9 @@ A row is one SVG path in a box of 1000 x 100 that the page stretches to its widt
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,7 @@ DOTS = 300
 """Dots per row; of more images the row shows evenly spaced ranks, which keeps its shape."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 
-Score = tuple[str, str, float]
-"""Class, defect and score of one image."""
+AnyFloat = TypeVar("AnyFloat", bound=np.floating[Any])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,52 +39,55 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """The rows of one class on one axis."""
+    """The rows of one class on one axis, which reaches beyond every score."""
 
-    class_name: str
     strips: tuple[Strip, ...]
     ticks: tuple[tuple[float, str], ...]
     """Place in percent of the width, and text."""
-    limit: tuple[float, float] | None
-    """The highest score of a good image: place in percent, and value; None without good images."""
-    above: int
-    """Defective images whose score is above that of every good image."""
-    defective: int
+    first: float
+    """The score at the axis's left end."""
+    last: float
+    """The score at its right end, above the highest of all."""
+
+    def place(self, score: float) -> float:
+        """Where a score lies, in percent of the width, at most at an end."""
+        return 100 * min(max((score - self.first) / (self.last - self.first), 0.0), 1.0)
 
 
-def charts(scores: Iterable[Score]) -> list[Chart]:
-    """Return one chart per class, in alphabetical order.
+def make_chart(defects: Sequence[str], scores: NDArray[np.floating[Any]], beside: Sequence[float] = ()) -> Chart:
+    """Return the chart of one class.
+
+    Args:
+        defects: the type of defect of each image, `good` for none.
+        scores: (N,), at least one.
+        beside: other values that the axis must reach, such as thresholds.
 
     Example:
-        >>> chart, = charts([("nut", "good", 0.1), ("nut", "good", 0.2), ("nut", "crack", 0.15), ("nut", "crack", 0.5)])
-        >>> [strip.label for strip in chart.strips], chart.limit[1], chart.above, chart.defective
-        (['good', 'crack'], 0.2, 1, 2)
+        >>> chart = make_chart(["good", "good", "crack"], np.array([0.1, 0.2, 0.5]))
+        >>> [strip.label for strip in chart.strips], chart.first, chart.last
+        (['good', 'crack'], 0.1, 0.6)
     """
-    by_class: dict[str, dict[str, list[float]]] = {}
-    for class_name, defect, score in scores:
-        by_class.setdefault(class_name, {}).setdefault(defect, []).append(score)
-    return [_chart(name, by_class[name]) for name in sorted(by_class)]
-
-
-def _chart(name: str, by_defect: dict[str, list[float]]) -> Chart:
-    values = np.concatenate([np.asarray(scores, dtype=np.float64) for scores in by_defect.values()])
-    ticks = nice_ticks(float(values.min()), float(values.max()))
+    values = np.asarray(scores, dtype=np.float64)
+    by_defect = group_scores(defects, values)
+    lowest, highest = min(float(values.min()), *beside, np.inf), max(float(values.max()), *beside, -np.inf)
+    ticks = nice_ticks(lowest, highest)
+    if ticks[-1] <= highest:
+        ticks = [*ticks, ticks[-1] + (ticks[1] - ticks[0])]  # room for a threshold that no image reaches
     first, last = ticks[0], ticks[-1]
-    good = by_defect.get(GOOD)
-    bad = [score for defect, scores in by_defect.items() if defect != GOOD for score in scores]
-    top = max(good) if good else None
     digits = max(0, -math.floor(math.log10(ticks[1] - ticks[0]) + 1e-9))
     return Chart(
-        class_name=name,
-        strips=tuple(
-            _strip(defect, np.sort(np.asarray(by_defect[defect], dtype=np.float64)), first, last)
-            for defect in sorted(by_defect, key=lambda defect: (defect != GOOD, defect))
-        ),
+        strips=tuple(_strip(defect, found, first, last) for defect, found in by_defect.items()),
         ticks=tuple((100 * (tick - first) / (last - first), f"{tick:.{digits}f}") for tick in ticks),
-        limit=None if top is None else (100 * (top - first) / (last - first), top),
-        above=sum(score > top for score in bad) if top is not None else 0,
-        defective=len(bad),
+        first=float(f"{first:.12g}"),
+        last=float(f"{last:.12g}"),
     )
+
+
+def group_scores(defects: Sequence[str], scores: NDArray[AnyFloat]) -> dict[str, NDArray[AnyFloat]]:
+    """Return the sorted scores of each type of defect: the good images first, then the types by their names."""
+    names = np.asarray(defects, dtype=np.str_)
+    order = sorted(set(defects), key=lambda defect: (defect != GOOD, defect))
+    return {defect: np.sort(scores[names == defect]) for defect in order}
 
 
 def _strip(label: str, ascending: NDArray[np.float64], first: float, last: float) -> Strip:

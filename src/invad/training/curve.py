@@ -24,7 +24,7 @@ def write_curve(run: Run) -> None:
     figure = Figure(figsize=(7, 4), dpi=120, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(*_columns(learnt), color="#9fb4d6", linewidth=1, label="training, each look")
-    axes.plot(*_columns(_smooth(learnt)), color="#1f4e9e", linewidth=2, label="training, smoothed")
+    axes.plot(*_columns(smooth(learnt)), color="#1f4e9e", linewidth=2, label="training, smoothed")
     if held_back:
         axes.plot(*_columns(held_back), color="#c4541a", linewidth=2, marker=".", label="images held back")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log", title=run.path.name)
@@ -66,8 +66,8 @@ def _in_epochs(points: list[tuple[int, float]], per_epoch: int) -> Points:
     return [(steps / per_epoch, loss) for steps, loss in points]
 
 
-def _smooth(points: Points, keep: float = 0.8) -> Points:
-    """The running mean of the losses, in which one counts `keep` times as much as the next."""
+def smooth(points: Points, keep: float = 0.8) -> Points:
+    """Return the running mean of the losses, in which one counts `keep` times as much as the next."""
     smoothed: Points = []
     total = weight = 0.0
     for epoch, loss in points:

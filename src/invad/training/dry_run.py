@@ -18,6 +18,7 @@ from invad.training.features import DTYPES, GIB, Kept, feature_bytes, feature_sh
 from invad.training.loop import epoch_batches
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
+from invad.training.schedule import given
 from invad.training.setup import build_untrained, feature_budget, open_data, open_images
 from invad.training.step import exact_arithmetic, train_step
 
@@ -64,11 +65,11 @@ def dry_run(settings: TrainSettings) -> Forecast:
     data, device = open_data(settings), processes.device
     settings = settings.resolved(data.layouts, fastest=fastest_precision(device))
     images = open_images(data, replace(settings, cache="none"), processes, quiet=True)
-    source, held = images.learnt, 0 if images.held_back is None else len(images.held_back)
-    epochs = settings.epochs
-    assert epochs is not None
+    source, held = images.learnt, images.held_back_count
+    settings = settings.for_images(len(source), held)
+    epochs, batch_size = given(settings.epochs), given(settings.batch_size)
     model = build_untrained(settings, source, None).to(device)
-    first_batch, *_ = batches = epoch_batches(len(source), settings.batch_size, settings.seed, 0)
+    first_batch, *_ = batches = epoch_batches(len(source), batch_size, settings.seed, 0)
     few, everything = first_batch[:SAMPLE], len(source) + held
     with exact_arithmetic():
         reading = _seconds(lambda: source.images(few), device) / len(few) * everything
@@ -128,16 +129,19 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
 
 def _time_step(model: InvAD, settings: TrainSettings, features: list[Tensor]) -> float:
     """Seconds of the second of two steps."""
-    assert settings.learning_rate is not None and settings.loss_weight is not None
     alone = Processes(device=features[0].device)
-    trainee, optimiser = make_trainee(model, alone), make_optimiser(model.trained_parameters(), settings.learning_rate)
+    trainee, optimiser = (
+        make_trainee(model, alone),
+        make_optimiser(model.trained_parameters(), given(settings.learning_rate)),
+    )
     levels = [level.to(DTYPES[settings.arithmetic]) for level in features]
     step = partial(
         train_step,
         trainee.train(),
         optimiser,
         levels,
-        loss_weight=settings.loss_weight,
+        loss_weight=given(settings.loss_weight),
+        loss=given(settings.loss),
         clip=settings.gradient_clip,
         precision=settings.arithmetic,
         parts=settings.accumulate,

@@ -10,7 +10,7 @@ from torch import nn
 from invad.model import inversion_loss
 from invad.processes import Processes
 from invad.records import Record
-from invad.settings import Precision
+from invad.settings import TrainSettings
 from invad.training.features import Features
 
 FEWEST = 10
@@ -38,18 +38,25 @@ def hold_back(records: Sequence[Record], share: float, seed: int) -> tuple[tuple
     return kept, tuple(record for i, record in enumerate(records) if i in held)
 
 
-def held_back_loss(
-    trainee: nn.Module, features: Features, count: int, precision: Precision, loss_weight: float, processes: Processes
-) -> float:
-    """Return the mean loss of so many images in eval mode; it does not depend on the number of processes."""
+def held_back_loss(trainee: nn.Module, features: Features, count: int, s: TrainSettings, processes: Processes) -> float:
+    """Return the mean loss of so many images in eval mode; it does not depend on the number of processes.
+
+    Args:
+        trainee: features -> predictions.
+        features: of the images held back.
+        count: how many there are.
+        s: resolved settings, for loss and precision.
+        processes: that share the work.
+    """
+    assert s.loss_weight is not None and s.loss is not None
     trainee.eval()
     blocks: list[NDArray[np.int64]] = [np.arange(count)[first : first + BLOCK] for first in range(0, count, BLOCK)]
     sums: dict[int, float] = {}
     mine = range(processes.rank, len(blocks), processes.count)
     with torch.no_grad():
         for number, levels in zip(mine, features.batches([blocks[i] for i in mine]), strict=True):
-            with torch.autocast(levels[0].device.type, torch.bfloat16, enabled=precision == "bf16"):
+            with torch.autocast(levels[0].device.type, torch.bfloat16, enabled=s.arithmetic == "bf16"):
                 predictions = trainee(levels)
-            sums[number] = inversion_loss(levels, predictions, loss_weight).item() * len(blocks[number])
+            sums[number] = inversion_loss(levels, predictions, s.loss_weight, s.loss).item() * len(blocks[number])
     found = {number: value for part in processes.gather(sums) for number, value in part.items()}
     return sum(found[number] for number in range(len(blocks))) / count

@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from invad.training.features import Features
 from invad.training.held_back import held_back_loss
 from invad.training.progress import Progress
 from invad.training.scale import colour_scale
+from invad.training.schedule import cooling_since, ended, exhausted, given
 from invad.training.setup import Images
 from invad.training.step import Step
 from invad.training.tracking import Trackers
@@ -47,12 +49,6 @@ class Job:
     """That a batch is computed in; memory that runs out makes them more."""
     saved_at: float
     """When the last checkpoint was written, on the monotonic clock."""
-
-
-def ended(s: TrainSettings, position: Position) -> bool:
-    """Whether all epochs are done, or patience is exhausted."""
-    waited = position.epoch - position.best_epoch
-    return position.epoch >= given(s.epochs) or bool(s.patience and position.step == 0 and waited >= s.patience)
 
 
 def notice(job: Job, text: str) -> None:
@@ -119,7 +115,7 @@ def judge(job: Job, position: Position) -> Position:
     if job.held_back is None or job.images.held_back is None:
         return position
     s, count = job.settings, len(job.images.held_back)
-    loss = held_back_loss(job.trainee, job.held_back, count, s.arithmetic, given(s.loss_weight), job.processes)
+    loss = held_back_loss(job.trainee, job.held_back, count, s, job.processes)
     if not math.isfinite(loss):
         raise RunError(
             f"the loss on the images held back became {loss} after epoch {position.epoch}. The checkpoints before are "
@@ -128,6 +124,8 @@ def judge(job: Job, position: Position) -> Position:
     better = position.best_loss is None or loss < position.best_loss
     if better:
         position = replace(position, best_loss=loss, best_epoch=position.epoch)
+    elif s.schedule == "cooldown" and position.epoch < cooling_since(s, position) and exhausted(s, position):
+        position = replace(position, cooling_since=position.epoch)
     if job.processes.first:
         if better and s.keep == "best":
             job.run.require_there()
@@ -159,8 +157,13 @@ def finish(job: Job, position: Position) -> None:
         save_checkpoint(run.checkpoints, job.model, None, position)
         run.log(event="notice", text=_kept(best, position))
     elif position.epoch < given(s.epochs):
-        run.log(event="notice", text=f"stopped after {position.epoch} of {s.epochs} epochs: {s.patience} without gain")
-    run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps)
+        run.log(
+            event="notice",
+            text=f"ended after {position.epoch} of {s.epochs} epochs: the images held back gained nothing in "
+            f"{s.patience} of them",
+        )
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps, time=now)
     write_curve(run)
     if job.images.held_back is not None:
         calibrate_run(run, quiet=True)
@@ -172,9 +175,3 @@ def _kept(best: Position, position: Position) -> str:
         f"the weights are those after epoch {best.epoch} of {position.epoch}, where the loss on the images "
         f"held back was smallest"
     )
-
-
-def given(value: T | None) -> T:
-    """A setting that `TrainSettings.resolved` has filled in."""
-    assert value is not None
-    return value

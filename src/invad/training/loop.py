@@ -22,10 +22,11 @@ from invad.runs import Run, load_untrained
 from invad.settings import TrainSettings
 from invad.training.features import Features, open_features
 from invad.training.interrupt import Interrupt
-from invad.training.job import Job, checkpoint_due, ended, finish, given, judge, notice, report, save, watch
-from invad.training.optimisation import learning_rate_at, make_optimiser
+from invad.training.job import Job, checkpoint_due, finish, judge, notice, report, save, watch
+from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
+from invad.training.schedule import ended, given, last_epoch, learning_rate_at
 from invad.training.setup import (
     Images,
     build_untrained,
@@ -62,7 +63,7 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
     processes = start_processes(settings.device)
     data = open_data(settings)
     settings = settings.resolved(data.layouts, fastest=fastest_precision(processes.device))
-    if settings.batch_size < processes.count * settings.accumulate:
+    if given(settings.batch_size) < processes.count * settings.accumulate:
         raise SettingsError(
             f"a batch of {settings.batch_size} images is too small for {processes.count} processes and "
             f"{settings.accumulate} parts: each needs one image or more"
@@ -70,6 +71,7 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
     Run.require_free(Path(out))
     require_trackers(settings.track)
     images = open_images(data, settings, processes, quiet=quiet or not processes.first)
+    settings = settings.for_images(len(images.learnt), images.held_back_count)
     model = build_untrained(settings, images.learnt, encoder_file)
     if processes.first:
         make_run(Path(out), settings, model, images, quiet=quiet)
@@ -184,15 +186,15 @@ def _open_features(
 def _run(job: Job, start: Position, *, quiet: bool) -> Position:
     """All epochs from a position on, with checkpoints, log and progress; returns where the training ended."""
     s, epochs, first = job.settings, given(job.settings.epochs), job.processes.first
-    steps = len(epoch_batches(len(job.images.learnt), s.batch_size, s.seed, 0))
-    position, batch = start, min(s.batch_size, len(job.images.learnt))
+    size = given(s.batch_size)
+    steps = len(epoch_batches(len(job.images.learnt), size, s.seed, 0))
+    position, batch = start, min(size, len(job.images.learnt))
     with Interrupt() as interrupt, Progress(steps * epochs, start.total_steps, batch, quiet=quiet) as progress:
         while not ended(s, position):
             epoch = position.epoch
-            rate = learning_rate_at(given(s.learning_rate), epoch, epochs)
             last: Step | None = None
             try:
-                for step, last in _epoch(job, epoch, position.step, rate):
+                for step, rate, last in _epoch(job, position, steps):
                     position = replace(position, step=step + 1, total_steps=epoch * steps + step + 1)
                     if position.total_steps % LOG_STEPS == 0 or step + 1 == steps:
                         report(job, position, last, rate, progress)
@@ -202,6 +204,7 @@ def _run(job: Job, start: Position, *, quiet: bool) -> Position:
                     if stop:
                         raise KeyboardInterrupt
                 position = judge(job, replace(position, epoch=epoch + 1, step=0))
+                progress.shorten(steps * last_epoch(s, position))
             except ImageError:
                 save(job, position, last)
                 raise
@@ -212,16 +215,17 @@ def _run(job: Job, start: Position, *, quiet: bool) -> Position:
     return position
 
 
-def _epoch(job: Job, epoch: int, first_step: int, rate: float) -> Iterator[tuple[int, Step]]:
-    """The steps of one epoch from `first_step` on, each with its loss and its gradients' norm."""
-    s, processes = job.settings, job.processes
+def _epoch(job: Job, start: Position, steps: int) -> Iterator[tuple[int, float, Step]]:
+    """The steps that are left of an epoch, each with its learning rate, its loss and its gradients' norm."""
+    s, processes, epoch = job.settings, job.processes, start.epoch
     job.model.train()
-    for group in job.optimiser.param_groups:
-        group["lr"] = rate
-    batches = epoch_batches(len(job.images.learnt), s.batch_size, s.seed, epoch)[first_step:]
+    batches = epoch_batches(len(job.images.learnt), given(s.batch_size), s.seed, epoch)[start.step :]
     shares = [processes.share(batch) for batch in batches]
-    for step, (batch, features) in enumerate(zip(batches, job.learnt.batches(shares), strict=True), start=first_step):
-        yield step, _step(job, features, len(batch))
+    for step, (batch, features) in enumerate(zip(batches, job.learnt.batches(shares), strict=True), start=start.step):
+        rate = learning_rate_at(s, replace(start, step=step, total_steps=epoch * steps + step), steps)
+        for group in job.optimiser.param_groups:
+            group["lr"] = rate
+        yield step, rate, _step(job, features, len(batch))
 
 
 def _step(job: Job, features: list[Tensor], images: int) -> Step:
@@ -237,6 +241,7 @@ def _step(job: Job, features: list[Tensor], images: int) -> Step:
             loss_weight=weight,
             clip=s.gradient_clip,
             precision=s.arithmetic,
+            loss=given(s.loss),
             parts=parts,
         )
 

@@ -1,7 +1,6 @@
-"""The optimiser and its schedule, as published.
+"""The optimiser, as published.
 
-Adam, learning rate 1e-3 for every 8 images of a batch, betas (0, 0.99), gradients clipped at a global norm of 5,
-learning rate x 0.1 after 80 % of the epochs.
+Adam, learning rate 1e-3 for every 8 images of a batch, betas (0, 0.99), gradients clipped at a global norm of 5.
 
 Reference: arXiv:2404.10760, section 5.1.
 """
@@ -13,10 +12,6 @@ from torch import Tensor, nn
 
 BETAS = (0.0, 0.99)
 EPSILON = 1e-8
-DROP_AT = 0.8
-"""The share of the epochs after which the learning rate drops."""
-DROP_TO = 0.1
-"""What the learning rate is then multiplied by."""
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
@@ -24,16 +19,6 @@ def make_optimiser(parameters: Iterable[nn.Parameter], learning_rate: float) -> 
     parameters = list(parameters)
     fused = parameters[0].device.type in ("cpu", "cuda")
     return torch.optim.Adam(parameters, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=fused)
-
-
-def learning_rate_at(base: float, epoch: int, epochs: int) -> float:
-    """Return the learning rate of an epoch (counted from 0) in a run of so many epochs.
-
-    Example:
-        >>> [round(learning_rate_at(1.0, epoch, 10), 3) for epoch in (0, 7, 8, 9)]
-        [1.0, 1.0, 0.1, 0.1]
-    """
-    return base * DROP_TO if epoch >= int(epochs * DROP_AT) else base
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> Tensor:

@@ -45,6 +45,11 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
+    def shorten(self, total: int) -> None:
+        """Set the steps of the whole run anew, which may end early."""
+        self._total = total
+        self._bar.update(self._task, total=total)
+
     def update(self, steps: int, loss: float, rate: float) -> None:
         """Show the state after so many steps."""
         seconds = max(time.monotonic() - self._started, 1e-9)

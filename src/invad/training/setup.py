@@ -14,6 +14,7 @@ from invad.evaluation import skipped_notices
 from invad.model import InvAD
 from invad.model.analytic import AnalyticEncoder
 from invad.model.encoder import ANALYTIC, RANDOM
+from invad.model.standardised import StandardisedEncoder
 from invad.processes import Processes
 from invad.records import Record
 from invad.runs import Run, build_from
@@ -33,6 +34,11 @@ class Images:
     held_back_hashes: tuple[str, ...]
     notices: tuple[str, ...]
     """What is unusual about them, a sentence each."""
+
+    @property
+    def held_back_count(self) -> int:
+        """How many are held back."""
+        return 0 if self.held_back is None else len(self.held_back)
 
 
 def open_data(settings: TrainSettings) -> DataSet:
@@ -131,10 +137,9 @@ def build_untrained(settings: TrainSettings, source: ImageSource, encoder_file: 
         load_encoder(encoder_file, model)
         return model
     model = build_from(settings, weights=settings.weights)
-    if isinstance(model.encoder, AnalyticEncoder):
-        model.encoder.fit(
-            to_device(images, next(model.buffers()).device) for _, images in batches(source, all_blocks(source))
-        )
+    if isinstance(model.encoder, AnalyticEncoder | StandardisedEncoder):
+        device = next(model.buffers()).device
+        model.encoder.fit(to_device(images, device) for _, images in batches(source, all_blocks(source)))
     return model
 
 

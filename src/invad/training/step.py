@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from invad.errors import RunError
 from invad.model import inversion_loss
+from invad.model.invad import Loss
 from invad.settings import Precision
 from invad.training.optimisation import clip_gradients
 
@@ -23,6 +24,7 @@ def train_step(
     loss_weight: float,
     clip: float,
     precision: Precision,
+    loss: Loss = "squared",
     parts: int = 1,
 ) -> Step:
     """Take one step; return its loss and the norm of its gradients.
@@ -34,6 +36,7 @@ def train_step(
         loss_weight: the factor of the loss.
         clip: the largest global norm of the gradients.
         precision: of the trainee's arithmetic.
+        loss: how predictions are compared with features.
         parts: that the batch is computed in, one after the other; each has batch statistics of its own.
     """
     optimiser.zero_grad(set_to_none=True)
@@ -44,9 +47,9 @@ def train_step(
         with _gradients_stay_here(trainee) if number < len(pieces) else nullcontext():
             with torch.autocast(piece[0].device.type, torch.bfloat16, enabled=precision == "bf16"):
                 predictions = trainee(piece)
-            loss = inversion_loss(piece, predictions, loss_weight * share)
-            loss.backward()  # type: ignore[no-untyped-call]
-        losses.append(loss.detach())
+            value = inversion_loss(piece, predictions, loss_weight * share, loss)
+            value.backward()  # type: ignore[no-untyped-call]
+        losses.append(value.detach())
     norm = clip_gradients(trainee.parameters(), clip)
     optimiser.step()
     return torch.stack(losses).sum(), norm.detach()
