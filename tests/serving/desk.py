@@ -123,10 +123,15 @@ def desk(
     page.on("console", lambda message: logged(message.type, message.text))
     page.on("pageerror", lambda error: found.problems.append(f"raised {error}"))
     page.on("request", lambda request: asked(request.url))
+    # Playwright looks out for file choosers only while somebody listens, and takes a moment to begin.
+    page.on("filechooser", lambda _: None)
     try:
         page.goto(url)
         yield found
         assert found.problems == []
+    except BaseException as error:
+        error.add_note(f"problems: {found.problems}; in the strip: {found.labels()}")
+        raise
     finally:
         context.close()
 

@@ -36,8 +36,7 @@ def test_what_cannot_be_inspected(
     (folder / "large.png").write_bytes(png(400, 400))
     shutil.copy(images[0], folder / "part.png")
     with desk(browser, parts_server.url, pictures, refusals=True) as at:
-        at.page.locator("#model dt").first.wait_for()
-        at.drop(folder)
+        at.drop(folder)  # at once: what is given before the service has said who it is waits for that
         at.options.nth(2).wait_for()
         at.settle()
         labels = at.labels()

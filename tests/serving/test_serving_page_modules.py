@@ -1,7 +1,6 @@
 """The page's own arithmetic, run in the browser and compared with Python's."""
 
 import base64
-import io
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +10,10 @@ import numpy as np
 import pytest
 from desk import PATIENCE
 from numpy.typing import NDArray
-from PIL import Image
 from served import server
 
 from invad.inference.regions import find_regions
-from invad.serving.pictures import map_png
+from invad.serving.pictures import values_png
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -41,56 +39,43 @@ def run(page: "Page", file: str, function: str, *values: Any) -> Any:
     return page.evaluate(script, [file, function, list(values)])
 
 
-SCALE = (0.25, 0.75)
-
-
-def as_map(codes: NDArray[np.uint8]) -> dict[str, Any]:
-    return {"codes": codes.ravel().tolist(), "width": codes.shape[1], "height": codes.shape[0], "scale": SCALE}
+def as_map(codes: NDArray[np.uint16]) -> dict[str, Any]:
+    return {"codes": codes.ravel().tolist(), "width": codes.shape[1], "height": codes.shape[0]}
 
 
 def test_a_map_is_read_to_the_last_bit(modules: "Page") -> None:
-    values = np.random.default_rng(0).uniform(0, 1, (31, 57)).astype(np.float32)
-    script = """async ([text, scale]) => {
+    values = np.random.default_rng(0).uniform(0, 2, (31, 57)).astype(np.float32)
+    script = """async (text) => {
         const { readMap } = await import("/page/map.js");
-        const map = await readMap(text, scale);
+        const map = await readMap(text);
         return { ...map, codes: [...map.codes] };
     }"""
-    data = map_png(values, SCALE)
-    found = modules.evaluate(script, [base64.b64encode(data).decode(), SCALE])
+    found = modules.evaluate(script, base64.b64encode(values_png(values)).decode())
     assert (found["height"], found["width"]) == values.shape
-    with Image.open(io.BytesIO(data)) as image:
-        assert found["codes"] == np.asarray(image).ravel().tolist()
-
-
-def test_codes_keep_every_pixel_that_reaches_a_threshold(modules: "Page") -> None:
-    """The lowest code inside is that of the threshold, within the scale; beyond it, the nearest end's."""
-    for threshold in np.random.default_rng(0).uniform(*SCALE, 50).tolist():
-        with Image.open(io.BytesIO(map_png(np.array([[threshold]], dtype=np.float64), SCALE))) as image:
-            level = image.getpixel((0, 0))
-        assert run(modules, "map.js", "codeOf", {"scale": SCALE}, threshold) == max(1, level)
-    assert run(modules, "map.js", "codeOf", {"scale": SCALE}, 0.1) == 1
-    assert run(modules, "map.js", "codeOf", {"scale": SCALE}, 0.9) == 255
+    assert found["codes"] == np.rint(values.astype(np.float64).ravel() * (65535 / 2)).astype(int).tolist()
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_regions_are_those_of_python(modules: "Page", seed: int) -> None:
     random = np.random.default_rng(seed)
     height, width = random.integers(5, 40, 2)
-    codes = (random.random((height, width)) ** 2 * 256).astype(np.uint8)
+    codes = (random.random((height, width)) ** 2 * 65536).astype(np.uint16)
     size = {"width": int(random.integers(3, 900)), "height": int(random.integers(3, 900))}
-    found = run(modules, "regions.js", "findRegions", as_map(codes), 0.5, size)
-    expected = find_regions(codes.astype(np.float32), 128, (size["height"], size["width"]))
+    values = codes * (2 / 65535)
+    found = run(modules, "regions.js", "findRegions", as_map(codes), float(values.max() / 2), size)
+    expected = find_regions(values.astype(np.float32), values.max() / 2, (size["height"], size["width"]))
     assert len(found) == len(expected) > 3
     boxes = [(one["x"], one["y"], one["x"] + one["width"], one["y"] + one["height"], one["area"]) for one in found]
-    assert Counter(boxes) == Counter((*one.box, one.area) for one in expected)
-    assert [one["peak"] for one in found] == pytest.approx([0.25 + one.peak / 255 * 0.5 for one in expected])
+    assert boxes == [(*one.box, one.area) for one in expected]
+    assert [one["peak"] for one in found] == pytest.approx([one.peak for one in expected])
 
 
 def test_outlines_are_closed_and_around_what_is_inside(modules: "Page") -> None:
     """Each end of a line is another's too; and a point's being inside, by counting crossings, is its value's."""
-    codes = (np.random.default_rng(0).random((14, 17)) * 256).astype(np.uint8)
-    codes[(codes > 90) & (codes < 170)] = 90  # the path is rounded to hundredths: no line close to a pixel's middle
-    path = run(modules, "map.js", "outline", as_map(codes), 128)
+    codes = (np.random.default_rng(0).random((14, 17)) * 65536).astype(np.uint16)
+    # The path is rounded to hundredths of a pixel: so no line comes close to a pixel's middle.
+    codes[(codes > 25_000) & (codes < 40_000)] = 25_000
+    path = run(modules, "map.js", "outline", as_map(codes), 32_000)
     lines = [[tuple(map(float, end.split())) for end in part.split("L")] for part in path.split("M")[1:]]
     ends = Counter(end for line in lines for end in line if 0 < end[0] < 17 and 0 < end[1] < 14)
     assert all(count % 2 == 0 for count in ends.values())
@@ -100,7 +85,7 @@ def test_outlines_are_closed_and_around_what_is_inside(modules: "Page") -> None:
         for (x1, y1), (x2, y2) in lines:
             if (y1 > level) != (y2 > level):
                 crossings += x1 + (level - y1) * (x2 - x1) / (y2 - y1) > x + 0.5
-        assert crossings % 2 == (codes[y, x] >= 128)
+        assert crossings % 2 == (codes[y, x] >= 32_000)
 
 
 def test_the_colours_are_even(modules: "Page") -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Decision = Literal["good", "defective"]
-MapKind = Literal["none", "png", "overlay"]
+MapKind = Literal["none", "png", "values", "image", "overlay"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the image's bytes.")]
 
 
@@ -52,7 +52,9 @@ class Result(Answer):
     regions: list[Region] = Field(description="Where the map reaches the pixel threshold, highest peak first.")
     map: str | None = Field(
         description="Base64 of a PNG as large as the model's input: for `png` the map as 8-bit grey over the scale "
-        "that /info names, for `overlay` the image with the map over it; null where none was asked for."
+        "that /info names, for `values` all of the map, red * 256 + green standing for 65535 / 2 times its value, for "
+        "`image` the image as a person sees it, for `overlay` the image with the map over it; null where none was "
+        "asked for."
     )
     error: str | None = Field(description="Why the image cannot be read; null where it can.")
 

@@ -26,7 +26,7 @@ from invad.report.figures import overlay
 from invad.serving import schemas
 from invad.serving.batching import Batcher
 from invad.serving.limits import Limits
-from invad.serving.pictures import map_png, png
+from invad.serving.pictures import map_png, png, values_png
 from invad.serving.schemas import Decision, MapKind
 from invad.serving.spool import Recent, Spool
 from invad.serving.telemetry import Telemetry
@@ -238,7 +238,15 @@ def _picture(predictor: Predictor, image: NDArray[np.uint8], values: NDArray[np.
     if kind == "none":
         return None
     assert predictor.scale is not None  # create_app refuses a predictor without
-    data = map_png(values, predictor.scale) if kind == "png" else png(overlay(image, values, *predictor.scale))
+    match kind:
+        case "png":
+            data = map_png(values, predictor.scale)
+        case "values":
+            data = values_png(values)
+        case "image":
+            data = png(image)
+        case "overlay":
+            data = png(overlay(image, values, *predictor.scale))
     return base64.b64encode(data).decode("ascii")
 
 

@@ -62,7 +62,7 @@ async function sentence(answer) {
 export const getInfo = async () => (await call("info")).json();
 
 // One image -> {model, result}.
-export async function predict(blob, name, { className, map = "png", signal } = {}) {
+export async function predict(blob, name, { className, map = "values", signal } = {}) {
   const form = new FormData();
   form.append("files", blob, name);
   const query = new URLSearchParams({ map, ...(className && { class_name: className }) });

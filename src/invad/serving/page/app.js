@@ -25,10 +25,6 @@ let follow = null; // the entry to look at as soon as it is there: the first of 
 
 function take(files) {
   if (!files.length) return;
-  if (!state.info) {
-    banner("The service is not there yet; try again when it answers.", { seconds: 8 });
-    return;
-  }
   if (queue.idle) round = [];
   const entries = files.map(entryOf);
   round.push(...entries);
@@ -117,7 +113,7 @@ function draw() {
   const info = selected?.info ?? state.info;
   const cuts = thresholds(info, selected?.className ?? state.className, view);
   const regions = regionsOf(selected);
-  showPicture(selected, regions, cuts?.pixel ?? null);
+  showPicture(selected, regions, cuts?.pixel ?? null, info.scale);
   drawVerdict(selected);
   drawScore(
     selected,
@@ -133,7 +129,7 @@ function draw() {
   root.classList.toggle("no-outlines", !state.outlines);
   $("opacity-value").textContent = state.heatmap ? `${Math.round(100 * state.opacity)} %` : "off";
   $("marks-count").textContent = state.marks.size;
-  $("viewer-note").hidden = !selected?.heated;
+  $("viewer-note").hidden = !selected?.made;
 }
 
 function drawLegend([low, high], cut) {
@@ -142,10 +138,7 @@ function drawLegend([low, high], cut) {
   $("legend-cut").hidden = cut === null;
   if (cut !== null) $("legend-cut").style.left = `${100 * Math.min(1, Math.max(0, (cut - low) / (high - low)))}%`;
   const parts = ["One scale for all images of this model"];
-  if (cut !== null) parts.push(`outlines at ${score(Math.min(high, Math.max(low, cut)))}`);
-  if (cut !== null && (cut < low || cut > high)) {
-    parts.push(`the map is known only from ${score(low)} to ${score(high)}, so they cannot be at ${score(cut)}`);
-  }
+  if (cut !== null) parts.push(`outlines at ${score(cut)}`);
   $("legend-text").textContent = parts.join("; ");
 }
 

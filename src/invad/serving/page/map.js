@@ -1,43 +1,42 @@
-// The anomaly map as the service sends it: a grey PNG whose 256 levels, here called codes, stand for the values of the
-// model's scale, from its low end to its high end.
+// The anomaly map as the service sends it: a PNG whose red and green bytes are a number from 0 to 65535, here called a
+// code, that stands for a value from 0 to 2.
 
 import { heatTable } from "./colours.js";
 
 const TABLE = heatTable();
-const TOP = 255;
+const [LARGEST, TOP] = [2, 65535];
 
-// The code that stands for a value. A threshold keeps every pixel that reaches it, since the service rounds alike;
-// below the scale nothing can be told from the ground, above it nothing from the top.
-export function codeOf({ scale: [low, high] }, value) {
-  return Math.min(TOP, Math.max(1, Math.round((TOP * (value - low)) / (high - low))));
-}
-
-export function valueOf({ scale: [low, high] }, code) {
-  return low + (code / TOP) * (high - low);
-}
+export const codeOf = (value) => Math.round((TOP / LARGEST) * value);
+export const valueOf = (code) => (LARGEST / TOP) * code;
 
 // Base64 -> a PNG.
 export function pngOf(base64) {
   return new Blob([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], { type: "image/png" });
 }
 
-// Base64 PNG -> {codes, width, height, scale}.
-export async function readMap(base64, scale) {
+// Base64 PNG -> {codes, width, height}.
+export async function readMap(base64) {
   const bitmap = await createImageBitmap(pngOf(base64), { colorSpaceConversion: "none" });
   const { width, height } = bitmap;
   const context = new OffscreenCanvas(width, height).getContext("2d");
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
   const pixels = context.getImageData(0, 0, width, height).data;
-  return { codes: Uint8Array.from({ length: width * height }, (_, i) => pixels[4 * i]), width, height, scale };
+  const code = (_, i) => 256 * pixels[4 * i] + pixels[4 * i + 1];
+  return { codes: Uint16Array.from({ length: width * height }, code), width, height };
 }
 
-// Colour a map into a canvas, at the map's own size; the browser enlarges it smoothly.
-export function paint(canvas, map) {
+// Colour a map into a canvas, at the map's own size, clear at the scale's low end and full at its high end; the browser
+// enlarges it smoothly.
+export function paint(canvas, map, [low, high]) {
   canvas.width = map.width;
   canvas.height = map.height;
   const image = new ImageData(map.width, map.height);
-  map.codes.forEach((code, i) => image.data.set(TABLE.subarray(4 * code, 4 * code + 4), 4 * i));
+  const [from, step] = [codeOf(low), 255 / (codeOf(high) - codeOf(low))];
+  map.codes.forEach((code, i) => {
+    const level = Math.min(255, Math.max(0, Math.round((code - from) * step)));
+    image.data.set(TABLE.subarray(4 * level, 4 * level + 4), 4 * i);
+  });
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 

@@ -6,7 +6,7 @@ const LONGEST = 30; // seconds between two tries while the service is away
 
 export class Queue {
   // work(entry, signal): sends one, and throws only Busy, Away and Unauthorised. onChange(): something moved.
-  // onLocked(): a token is needed; `resume` goes on.
+  // onLocked(): a token is needed; `resume` goes on, and begins.
   constructor({ work, onChange, onLocked }) {
     Object.assign(this, { work, onChange, onLocked });
     this.waiting = [];
@@ -14,7 +14,7 @@ export class Queue {
     this.width = 3;
     this.finished = 0; // of the round that is under way
     this.trouble = null; // {text, until} while nothing is sent
-    this.locked = false;
+    this.locked = true; // until `resume`: nothing is sent before the service is known
     this.tries = 0;
     this.abort = new AbortController();
   }

@@ -3,10 +3,10 @@
 
 import { codeOf, valueOf } from "./map.js";
 
-// Args: the map; the lowest value inside; the image's width and height. Peaks are known to one code.
+// Args: the map; the lowest value inside; the image's width and height.
 export function findRegions(map, threshold, size) {
   const { codes, width, height } = map;
-  const lowest = codeOf(map, threshold);
+  const lowest = codeOf(threshold);
   const seen = new Uint8Array(codes.length);
   const found = [];
   for (let start = 0; start < codes.length; start++) {
@@ -43,7 +43,7 @@ export function findRegions(map, threshold, size) {
       width: Math.ceil((right * size.width) / width) - x,
       height: Math.ceil((bottom * size.height) / height) - y,
       area: Math.max(1, Math.round((count * size.width * size.height) / (width * height))),
-      peak: valueOf(map, peak),
+      peak: valueOf(peak),
     };
   }
 }

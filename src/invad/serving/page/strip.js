@@ -53,8 +53,7 @@ function option(entry) {
   if (entry.thumb) {
     const heat = document.createElement("canvas");
     heat.className = "heat";
-    paint(heat, entry.map);
-    heat.hidden = entry.heated;
+    paint(heat, entry.map, entry.info.scale);
     thumb.append(entry.thumb, heat);
     const shape = Math.min(1, entry.result.width / entry.result.height);
     const flat = Math.min(1, entry.result.height / entry.result.width);

@@ -11,7 +11,7 @@ let shown = null; // the entry in the picture
 let drawn = null; // the threshold and the regions that are drawn
 
 // Show an entry with its regions at a threshold for pixels, or the empty desk.
-export function showPicture(entry, regions, pixelThreshold) {
+export function showPicture(entry, regions, pixelThreshold, scale) {
   const ready = Boolean(entry?.result);
   $("picture").hidden = !ready;
   $("zoom").disabled = !ready;
@@ -22,7 +22,7 @@ export function showPicture(entry, regions, pixelThreshold) {
     $("retry").hidden = entry.state !== "failed";
   }
   if (entry !== shown) {
-    if (ready) load(entry);
+    if (ready) load(entry, scale);
     shown = ready ? entry : null;
     drawn = null;
     zoom(false);
@@ -30,20 +30,19 @@ export function showPicture(entry, regions, pixelThreshold) {
   if (!ready) return;
   if (drawn?.pixelThreshold === pixelThreshold && drawn.regions === regions) return;
   drawn = { pixelThreshold, regions };
-  const code = regions.length ? codeOf(entry.map, pixelThreshold) : Infinity;
+  const code = regions.length ? Math.max(1, codeOf(pixelThreshold)) : Infinity;
   const path = regions.length ? outline(entry.map, code) : "";
   for (const line of $("outline").children) line.setAttribute("d", path);
   $("boxes").replaceChildren(...regions.slice(0, TAGGED).map((region, i) => box(region, i, entry, code)));
 }
 
-function load(entry) {
+function load(entry, scale) {
   const { width, height } = entry.result;
   const image = $("image");
   image.src = entry.picture;
   image.alt = entry.name;
   $("picture").style.setProperty("--aspect", width / height);
-  paint($("heat"), entry.map);
-  $("heat").hidden = entry.heated;
+  paint($("heat"), entry.map, scale);
   $("outline").setAttribute("viewBox", `0 0 ${entry.map.width} ${entry.map.height}`);
 }
 

@@ -26,7 +26,7 @@ export function entryOf(file) {
     info: null, // /info of the model that gave it, which may have been replaced since
     map: null,
     picture: null, // an address to show the photo by
-    heated: false, // whether that photo is one that the service made, with the heatmap in it
+    made: false, // whether that photo is a small one that the service made
     thumb: null,
   };
 }
@@ -43,11 +43,11 @@ export async function work(entry, signal, refresh) {
     }
     const { model, result } = await predict(entry.file, entry.name, { className: entry.className, signal });
     if (result.error) throw new Refused(result.error);
+    entry.map = await readMap(result.map);
+    await show(entry, signal);
     const stale =
       model !== state.info.checksum || result.threshold !== (calibrated(state.info, entry.className)?.image ?? null);
     const info = stale ? await refresh() : state.info;
-    entry.map = await readMap(result.map, info.scale);
-    await show(entry, signal);
     Object.assign(entry, { result, info, state: "done" });
   } catch (error) {
     if (signal.aborted || error instanceof Busy || error instanceof Unauthorised) throw error;
@@ -75,11 +75,11 @@ async function show(entry, signal) {
   try {
     entry.thumb = await thumbnail(source);
   } catch {
-    const { result } = await predict(entry.file, entry.name, { className: entry.className, map: "overlay", signal });
+    const { result } = await predict(entry.file, entry.name, { className: entry.className, map: "image", signal });
     if (result.error) throw new Refused(result.error);
     source = pngOf(result.map);
     entry.thumb = await thumbnail(source);
-    entry.heated = true;
+    entry.made = true;
   }
   entry.picture = URL.createObjectURL(source);
 }
