@@ -248,4 +248,4 @@ def test_images_that_chose_the_weights_are_not_quite_new(data: Path, tmp_path: P
     )
     trained = invad.train(settings, tmp_path / "run", quiet=True)
     calibration = invad.calibrate(trained, false_alarms=0.2, overwrite=True, quiet=True)
-    assert "when to stop the training" in calibration.notices[0]
+    assert "when to end the training" in calibration.notices[0]

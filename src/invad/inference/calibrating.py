@@ -266,12 +266,13 @@ def _held_back(run: Run) -> list[Sample]:
 
 
 def _chosen_by_them(run: Run) -> list[str]:
-    """A notice where the images held back have had a say in the weights."""
+    """A notice where the images held back have had a say in the weights: chose them, or ended the training early."""
     settings = run.settings()
-    if settings.keep == "last" and not settings.patience:
+    epochs = [event["epoch"] for event in run.events() if event["event"] == "finished"]
+    if settings.keep == "last" and epochs[-1:] == [settings.epochs]:
         return []
     return [
-        "the images held back also said when to stop the training or which weights to keep, so they are not quite new "
+        "the images held back also said when to end the training or which weights to keep, so they are not quite new "
         "to the model; for the last word, calibrate on others by --normal"
     ]
 
