@@ -92,6 +92,8 @@ def test_the_recipe_is_the_published_one_but_for_peoples_own_sets(layout: str) -
         assert (resolved.recipe, resolved.loss, resolved.standardise) == ("aligned", "cosine", True)
         assert (resolved.batch_size, resolved.epochs, resolved.patience) == (16, 20, 4)
         assert resolved.blur == 6.0
+        small = TrainSettings(data=(f"{layout}:x",), image_size=(64, 128)).resolved((layout,), fastest="fp32")
+        assert small.blur == 1.5
     else:
         assert (resolved.recipe, resolved.loss, resolved.standardise) == ("paper", "squared", False)
         assert (resolved.batch_size, resolved.epochs, resolved.patience) == (32, EPOCHS[layout], 0)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from invad.model.invad import Loss
-from invad.records import Levels
+from invad.records import Levels, Size
 from invad.scoring import SIGMA
 
 Schedule = Literal["step", "cooldown"]
@@ -47,11 +47,15 @@ class Recipe:
     batch_size: int
     """Images per step."""
     blur: float
-    """Of the maps, in pixels."""
+    """Of the maps, in pixels, where the image's shorter side has 256."""
+    blur_grows: bool
+    """Whether it grows and shrinks with that side."""
 
 
 RECIPES: dict[str, Recipe] = {
-    "paper": Recipe(loss="squared", standardise=False, schedule="step", warmup=0, batch_size=32, blur=SIGMA),
+    "paper": Recipe(
+        loss="squared", standardise=False, schedule="step", warmup=0, batch_size=32, blur=SIGMA, blur_grows=False
+    ),
     "aligned": Recipe(
         loss="cosine",
         standardise=True,
@@ -59,6 +63,7 @@ RECIPES: dict[str, Recipe] = {
         warmup=20,
         batch_size=16,
         blur=6.0,
+        blur_grows=True,
     ),
 }
 """The published one, and ours, in which the loss is what the map shows: see decision 014."""
@@ -111,6 +116,16 @@ def epochs_for(layouts: tuple[str, ...]) -> int:
         300
     """
     return max(EPOCHS[layout] for layout in layouts)
+
+
+def blur_for(recipe: Recipe, size: Size) -> float:
+    """Return the blur of a recipe's maps at this image size, in pixels.
+
+    Example:
+        >>> [blur_for(RECIPES[name], (128, 160)) for name in ("paper", "aligned")]
+        [4.0, 3.0]
+    """
+    return recipe.blur * min(size) / 256 if recipe.blur_grows else recipe.blur
 
 
 def steps_for(images: int, batch_size: int) -> int:

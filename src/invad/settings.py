@@ -27,6 +27,7 @@ from invad.presets import (
     SEED,
     Recipe,
     Schedule,
+    blur_for,
     epochs_for,
     learning_rate,
     published,
@@ -145,7 +146,7 @@ class TrainSettings:
     """The images that `patience` and `keep` go by. `test` is refused: numbers on images that the weights were chosen by
     are no longer a test."""
     blur: float | None = None
-    """The blur of the maps, in pixels (sigma). None: paper 4, aligned 6."""
+    """The blur of the maps, in pixels (sigma). None: paper 4; aligned 6 at 256 pixels, in proportion at other sizes."""
     eval_every: int = 0
     """Evaluate on the test images every so many epochs, for watching only; 0: never."""
     checkpoint_every: float = 60.0
@@ -182,6 +183,7 @@ class TrainSettings:
         batch_size = _given(self.batch_size, recipe.batch_size)
         encoder = _given(self.encoder, preset.encoder)
         backbone = backbone_of(encoder)
+        image_size = _given(self.image_size, (backbone.image_size,))
         by_epochs = name == "paper" and self.steps is None
         return dataclasses.replace(
             self,
@@ -189,7 +191,7 @@ class TrainSettings:
             encoder=encoder,
             levels=_given(self.levels, backbone.levels),
             resize_levels=self.resize_levels or backbone.plain,
-            image_size=_given(self.image_size, (backbone.image_size,)),
+            image_size=image_size,
             blocks=_given(self.blocks, preset.blocks),
             loss=_given(self.loss, recipe.loss),
             loss_weight=_given(self.loss_weight, preset.loss_weight),
@@ -201,7 +203,7 @@ class TrainSettings:
             warmup=_given(self.warmup, recipe.warmup),
             precision=fastest if precision == "auto" else precision,
             held_back=_given(self.held_back, 0.0 if as_published else HELD_BACK),
-            blur=_given(self.blur, recipe.blur),
+            blur=_given(self.blur, blur_for(recipe, (image_size[0], image_size[-1]))),
         )
 
     def for_images(self, learnt: int, held_back: int) -> "TrainSettings":

@@ -148,7 +148,7 @@ def _recipes() -> "Table":
         "warmup": lambda recipe: str(recipe.warmup),
         "batch size": lambda recipe: str(recipe.batch_size),
         "learning rate": lambda recipe: f"{learning_rate(recipe.batch_size):g}",
-        "blur": lambda recipe: f"{recipe.blur:g}",
+        "blur at 256 pixels": lambda recipe: f"{recipe.blur:g}",
     }
     for name, show in rows.items():
         table.add_row(name, *(show(recipe) for recipe in RECIPES.values()))
