@@ -3,7 +3,7 @@
 from pathlib import Path
 from tempfile import gettempdir
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from invad.serving.spool import Recent, Spool
@@ -15,6 +15,7 @@ def recent(id: str, score: float = 0.0) -> Recent:
     )
 
 
+@example([(0, 0), (0, 1), (0, 2)], 2)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 40)), max_size=60), st.integers(1, 100))
 def test_what_is_there_is_right_and_the_newest_are_there(puts: list[tuple[int, int]], size: int) -> None:
     spool = Spool(Path(gettempdir()), size)
@@ -23,7 +24,7 @@ def test_what_is_there_is_right_and_the_newest_are_there(puts: list[tuple[int, i
     for number, length in puts:
         id = f"{number}-{length}"
         data = bytes([number]) * length
-        if spool.get(id) is None and length <= size:
+        if spool.get(id) is None and 0 < length <= size:
             order.append(id)
         sent[id] = data
         spool.put(recent(id, score=len(order)), data)

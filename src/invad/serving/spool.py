@@ -55,13 +55,13 @@ class Spool:
         self._lock = threading.Lock()
 
     def put(self, recent: Recent, data: bytes) -> None:
-        """Keep an image; one that is there already is not written again, and one that is too large not at all."""
+        """Keep an image; one that is there already is not written again, and one that is empty or too large not at all."""
         with self._lock:
             known = self._places.get(recent.id)
             if known is not None:
                 self._places[recent.id] = (known[0], known[1], recent)
                 return
-            if len(data) > self._size:
+            if not 0 < len(data) <= self._size:
                 return
             start = self._make_room(len(data))
             self._file.seek(start)
