@@ -55,7 +55,7 @@ class Spool:
         self._lock = threading.Lock()
 
     def put(self, recent: Recent, data: bytes) -> None:
-        """Keep an image; one that is there already is not written again, and one that is empty or too large not at all."""
+        """Keep an image; one that is there already is not written again, an empty or too large one not at all."""
         with self._lock:
             known = self._places.get(recent.id)
             if known is not None:
