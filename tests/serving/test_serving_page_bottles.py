@@ -27,6 +27,25 @@ pytestmark = [pytest.mark.browser, pytest.mark.shared, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
+def bottles(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of half of the good bottles, calibrated on the other half."""
+    settings = invad.TrainSettings(
+        data=(f"mvtec:{shared / 'data/mvtec'}",),
+        classes=("bottle",),
+        encoder="resnet18",
+        weights=str(shared / "weights/resnet18_imagenet_layers1to3.safetensors"),
+        image_size=(128,),
+        blocks=(1, 1, 1),
+        epochs=12,
+        batch_size=16,
+        held_back=0.5,
+    )
+    run = invad.train(settings, tmp_path_factory.mktemp("bottles") / "bottles", quiet=True)
+    invad.calibrate(run, false_alarms=0.02, overwrite=True, quiet=True)
+    return run.path
+
+
+@pytest.fixture(scope="module")
 def bottle_server(bottles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with server(bottles, tmp_path_factory.mktemp("bottle-marks")) as found:
         yield found

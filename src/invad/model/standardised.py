@@ -1,6 +1,6 @@
 """An encoder whose channels all count alike: each has zero mean and unit variance over the normal images.
 
-Channels of a backbone differ in scale a hundredfold, and behind a ReLU all of them point to one side. A squared error
+Channels of a backbone differ in scale up to twentyfold, and behind a ReLU all of them point to one side. A squared error
 then learns the few large channels first, and a cosine hardly sees more than their mean. Decision 014 has the figures.
 """
 
