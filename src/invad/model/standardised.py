@@ -1,7 +1,7 @@
 """An encoder whose channels all count alike: each has zero mean and unit variance over the normal images.
 
-Channels of a backbone differ in scale up to twentyfold, and behind a ReLU all of them point to one side. A squared error
-then learns the few large channels first, and a cosine hardly sees more than their mean. Decision 014 has the figures.
+Channels of a backbone differ in scale up to twentyfold, and behind a ReLU all of them point to one side. A squared
+error then learns the few large channels first, and a cosine hardly sees more than their mean: see decision 014.
 """
 
 from collections.abc import Iterable
