@@ -35,6 +35,7 @@ def main() -> None:
         make_images(root / "photos" / "part" / "train" / "good", options.images)
         print(f"{options.images} files made in {time.perf_counter() - started:.0f} s", flush=True)
         settings = invad.TrainSettings(
+            recipe="paper",
             data=(f"folder:{root / 'photos'}",),
             encoder="resnet18",
             weights="random",
