@@ -1,5 +1,6 @@
 """A dry run writes nothing, and plans what the run then does."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ def test_the_plan_is_that_of_the_run(small_set: Path, untouched: Run) -> None:
     assert min(plan.once, plan.step, plan.epoch) > 0 and plan.total >= plan.once + plan.epochs * plan.epoch
     files = [*untouched.checkpoints.iterdir(), untouched.encoder_file]
     assert plan.disk == pytest.approx(2 * max(file.stat().st_size for file in files), rel=0.2)
+
+
+def test_fitting_an_encoder_counts(small_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = sys.modules["invad.training.dry_run"]  # the package has a function of that name
+    monkeypatch.setattr(home, "_seconds", lambda work, device: (work(), 1.0)[1])
+    fitted, plain = (
+        dry_run(small(small_set, encoder="resnet18", weights="random", image_size=(64,), standardise=standardise))
+        for standardise in (True, False)
+    )
+    encoding = 24 / 4  # 22 images to learn from and 2 held back, timed on a batch of 4
+    assert fitted.once - plain.once == pytest.approx(encoding * 22 / 24)
 
 
 def test_where_features_are_kept(small_set: Path) -> None:

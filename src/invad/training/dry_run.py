@@ -13,13 +13,14 @@ from invad.checkpoint import trained_state
 from invad.devices import fastest_precision, to_device
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
+from invad.runs import build_from
 from invad.settings import TrainSettings
 from invad.training.features import DTYPES, GIB, Kept, feature_bytes, feature_shapes, place_features
 from invad.training.loop import epoch_batches
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.schedule import given
-from invad.training.setup import build_untrained, feature_budget, open_data, open_images
+from invad.training.setup import FITTED, feature_budget, fit_indices, open_data, open_images
 from invad.training.step import exact_arithmetic, train_step
 
 SAMPLE = 16
@@ -44,7 +45,7 @@ class Forecast:
     kept: Kept
     """Where they are."""
     once: float
-    """Decoding all images, and computing all features where they are kept."""
+    """Decoding all images, fitting the encoder's statistics, and computing all features where they are kept."""
     step: float
     """One step, without reading and encoding."""
     epoch: float
@@ -68,7 +69,7 @@ def dry_run(settings: TrainSettings) -> Forecast:
     source, held = images.learnt, images.held_back_count
     settings = settings.for_images(len(source), held)
     epochs, batch_size = given(settings.epochs), given(settings.batch_size)
-    model = build_untrained(settings, source, None).to(device)
+    model = build_from(settings, weights=settings.weights).to(device)  # what is fitted to images makes no step longer
     first_batch, *_ = batches = epoch_batches(len(source), batch_size, settings.seed, 0)
     few, everything = first_batch[:SAMPLE], len(source) + held
     with exact_arithmetic():
@@ -81,7 +82,8 @@ def dry_run(settings: TrainSettings) -> Forecast:
     kept = place_features(size, feature_budget(settings, 1.0))
     again = 0.0 if kept != "nowhere" else encoding + (reading if settings.cache == "none" else 0.0)
     epoch = len(batches) * step + step * FORWARD_SHARE * held / len(first_batch) + again
-    once = reading + (0.0 if kept == "nowhere" else encoding)
+    fitting = encoding * len(fit_indices(len(source))) / everything if isinstance(model.encoder, FITTED) else 0.0
+    once = reading + fitting + (0.0 if kept == "nowhere" else encoding)
     return Forecast(
         images=len(source),
         held_back=held,

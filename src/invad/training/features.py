@@ -238,7 +238,7 @@ def _encode_all(
     *,
     quiet: bool,
 ) -> InMemory:
-    blocks = all_blocks(source)
+    blocks = in_blocks(np.arange(len(source)))
     levels = [torch.empty((len(source), *shape), dtype=dtype, device=place) for shape in shapes]
     shown = track(
         batches(source, blocks),
@@ -259,6 +259,6 @@ def _file(folder: Path, key: str) -> Path:
     return folder / digest[:2] / digest[2:]
 
 
-def all_blocks(source: ImageSource) -> list[NDArray[np.int64]]:
-    """Return the indices of all images in order, in blocks of at most BLOCK and nearly one size."""
-    return np.array_split(np.arange(len(source)), -(-len(source) // BLOCK))
+def in_blocks(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return indices of images in order, in blocks of at most BLOCK and nearly one size."""
+    return np.array_split(indices, -(-len(indices) // BLOCK))

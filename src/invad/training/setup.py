@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 
 from invad.checkpoint import load_encoder, save_encoder
@@ -19,8 +21,13 @@ from invad.processes import Processes
 from invad.records import Record
 from invad.runs import Run, build_from
 from invad.settings import TrainSettings
-from invad.training.features import Budget, all_blocks
+from invad.training.features import Budget, in_blocks
 from invad.training.held_back import hold_back
+
+FIT_IMAGES = 1000
+"""Images that an encoder's statistics are taken of, at most: each is encoded once more for it."""
+FITTED = AnalyticEncoder | StandardisedEncoder
+"""Encoders that have such statistics."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,7 +136,7 @@ def build_untrained(settings: TrainSettings, source: ImageSource, encoder_file: 
 
     Args:
         settings: of the run.
-        source: the images that the analytic encoder takes its statistics from.
+        source: the images that an encoder's statistics are taken of, where it has some.
         encoder_file: the encoder of another run to take; None: the one that settings name.
     """
     if encoder_file is not None:
@@ -137,10 +144,22 @@ def build_untrained(settings: TrainSettings, source: ImageSource, encoder_file: 
         load_encoder(encoder_file, model)
         return model
     model = build_from(settings, weights=settings.weights)
-    if isinstance(model.encoder, AnalyticEncoder | StandardisedEncoder):
+    if isinstance(model.encoder, FITTED):
         device = next(model.buffers()).device
-        model.encoder.fit(to_device(images, device) for _, images in batches(source, all_blocks(source)))
+        chosen = in_blocks(fit_indices(len(source)))
+        model.encoder.fit(to_device(images, device) for _, images in batches(source, chosen))
     return model
+
+
+def fit_indices(count: int) -> NDArray[np.int64]:
+    """Return which of so many images an encoder's statistics are taken of: all, or FIT_IMAGES spread over them.
+
+    Example:
+        >>> fit_indices(4).tolist(), fit_indices(2500)[[0, 1, -1]].tolist()
+        ([0, 1, 2, 3], [0, 2, 2497])
+    """
+    taken = min(count, FIT_IMAGES)
+    return np.arange(taken) * count // taken
 
 
 def make_run(out: Path, settings: TrainSettings, model: InvAD, images: Images, *, quiet: bool) -> None:
