@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from invad.evaluation import evaluate, evaluate_maps
     from invad.importing import import_weights
     from invad.inference import Calibration, Prediction, Predictor, calibrate, load
-    from invad.kept import Evaluation
     from invad.model import InvAD, build_model
     from invad.records import Record
     from invad.runs import Run
+    from invad.saved_evaluation import Evaluation
     from invad.settings import TrainSettings
     from invad.training import dry_run, reproduce, resume, train
 
 _HOME = {
     "Calibration": "invad.inference",
     "DataSet": "invad.data",
-    "Evaluation": "invad.kept",
+    "Evaluation": "invad.saved_evaluation",
     "InvAD": "invad.model",
     "InvadError": "invad.errors",
     "Prediction": "invad.inference",

@@ -16,12 +16,12 @@ from invad.errors import DataError
 from invad.files import write_text
 from invad.inference.calibration import Calibration, read_calibration
 from invad.inference.checksum import model_checksum
-from invad.kept import Evaluation, Request, forget, keep
 from invad.metrics import PROTOCOLS, Evaluator, Protocol, Results, to_csv, to_json, to_markdown
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
 from invad.records import Record
 from invad.runs import Run, load_model
+from invad.saved_evaluation import Evaluation, Request, forget, keep
 from invad.scoring import anomaly_map, image_score
 from invad.settings import TrainSettings
 

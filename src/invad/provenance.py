@@ -11,11 +11,11 @@ from invad.data import CheckReport, check_dataset, open_dataset
 from invad.data.catalog import PUBLISHED
 from invad.data.dataset import parse_spec
 from invad.errors import DataError
-from invad.kept import Kept
 from invad.presets import MODELS
 from invad.reference import published_rows
 from invad.report import DataCheck, Facts, Published
 from invad.runs import Run
+from invad.saved_evaluation import Kept
 
 CHECKED = 5000
 """Images up to which a report looks at all of a run's data; more take minutes, and `invad data check` does it."""

@@ -13,7 +13,6 @@ from invad.errors import RunError
 from invad.evaluation import score_images
 from invad.inference.calibration import Calibration, read_calibration
 from invad.inference.checksum import model_checksum
-from invad.kept import Evaluation, Kept, read_kept
 from invad.metrics import UndefinedMetricError, sweep_images
 from invad.model import InvAD
 from invad.provenance import look_at_data, published_row, tell_facts
@@ -22,6 +21,7 @@ from invad.report import ClassContent, Content, Cut, Example, LearningCurve, pic
 from invad.report.examples import Choice
 from invad.report.gallery import shrink, shrink_mask
 from invad.runs import Run, load_model
+from invad.saved_evaluation import Evaluation, Kept, read_kept
 from invad.training.curve import losses, smooth
 
 MANY = 100

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import invad
-from invad.beside import report_beside
 from invad.reporting import report
+from invad.side_by_side import report_beside
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page

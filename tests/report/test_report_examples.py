@@ -5,8 +5,8 @@ import pytest
 
 from invad.errors import MetricError
 from invad.report import pick_examples
-from invad.report.beside import pick_pairs
 from invad.report.examples import ALARMS, MISSES
+from invad.report.side_by_side import pick_pairs
 from invad.report.strips import DOTS, make_chart, nice_ticks
 
 

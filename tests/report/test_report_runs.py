@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 
 import invad
-from invad.beside import report_beside
 from invad.cli.main import run as command
 from invad.errors import RunError, SettingsError
 from invad.evaluation import found_at_thresholds
 from invad.inference import Calibration
 from invad.inference.checksum import model_checksum
 from invad.inference.thresholds import from_normal
-from invad.kept import Evaluation, read_kept
 from invad.metrics import KEYS, from_json
 from invad.records import Record
 from invad.reporting import class_contents, is_evaluated, report
 from invad.runs import Run, load_model
+from invad.saved_evaluation import Evaluation, read_kept
+from invad.side_by_side import report_beside
 
 
 @pytest.fixture

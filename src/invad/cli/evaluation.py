@@ -137,7 +137,7 @@ class Report:
 
     def _two(self, first: Path, second: Path) -> Path | None:
         """The page of two runs; None in all processes but the first, which does all of it."""
-        from invad.beside import report_beside
+        from invad.side_by_side import report_beside
 
         if not is_first():
             return None

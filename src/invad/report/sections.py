@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from invad.kept import shortest
 from invad.metrics import ClassResult, Sweep, UndefinedMetricError, sweep_images
 from invad.records import GOOD
 from invad.report.content import ClassContent, Cut
 from invad.report.gallery import Card
 from invad.report.plots import PRO_LIMIT, Plot, class_plots
 from invad.report.strips import Chart, Strip, group_scores, make_chart
+from invad.saved_evaluation import shortest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

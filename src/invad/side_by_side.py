@@ -14,8 +14,8 @@ from invad.errors import DataError, RunError, SettingsError
 from invad.evaluation import fill, open_test_set
 from invad.metrics import Evaluator
 from invad.records import Record
-from invad.report.beside import Beside, PairClass, PairImage, Side, pick_pairs, write_beside
 from invad.report.gallery import shrink, shrink_mask
+from invad.report.side_by_side import Beside, PairClass, PairImage, Side, pick_pairs, write_beside
 from invad.reporting import make_maps
 from invad.runs import Run, load_model
 

@@ -150,7 +150,7 @@ def render(content: Beside) -> str:
     first, second = content.sides
     lines = [_line(key, content) for key in keys()]
     return render_template(
-        "beside.html.j2",
+        "side_by_side.html.j2",
         ("gallery.js",),
         {},
         sides=content.sides,
