@@ -53,18 +53,7 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         --labelled folder:manifest.csv`, `good.csv` for `invad calibrate --normal good.csv`, `marks.jsonl` with all that
         is known, and the images.
         """
-        file = tempfile.TemporaryFile()  # noqa: SIM115, closed when it has been sent
-        try:
-            write_zip(kept(), file)
-        except OSError as error:
-            file.close()
-            raise HTTPException(507, f"no place for the archive: {error.strerror}") from error
-        except BaseException:
-            file.close()
-            raise
-        size = file.tell()
-        headers = {"Content-Disposition": 'attachment; filename="invad-marks.zip"', "Content-Length": str(size)}
-        return StreamingResponse(_blocks(file), media_type="application/zip", headers=headers)
+        return _archive(kept())
 
     @app.get(
         "/marks/{id}/image",
@@ -91,18 +80,8 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
 
         When this is answered, mark and image are on the disk.
         """
-        require_class(service.predictor, wanted.class_name)
-        classes = known_classes(service.predictor)
-        name = None if wanted.name is None else shown(wanted.name)
-        only = classes[0] if len(classes) == 1 else None
-        known = service.spool.get(id) if service.spool is not None else None
         try:
-            if known is None:
-                mark = kept().change(id, wanted.mark, class_name=wanted.class_name, name=name)
-            else:
-                recent, data = known
-                class_name = wanted.class_name or recent.class_name or only
-                mark = kept().put(recent, data, wanted.mark, class_name=class_name, name=name)
+            mark = _keep(service, kept(), id, wanted)
         except RunError as error:
             raise HTTPException(507, str(error)) from error
         if mark is None:
@@ -126,6 +105,35 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         if not there:
             raise HTTPException(404, f"no image {id} is marked")
         return Response(status_code=204)
+
+
+def _keep(service: Service, marks: Marks, id: str, wanted: schemas.NewMark) -> Mark | None:
+    """Keep a mark of a recent image, or change one that is kept; None where there is neither."""
+    require_class(service.predictor, wanted.class_name)
+    name = None if wanted.name is None else shown(wanted.name)
+    known = service.spool.get(id) if service.spool is not None else None
+    if known is None:
+        return marks.change(id, wanted.mark, class_name=wanted.class_name, name=name)
+    recent, data = known
+    classes = known_classes(service.predictor)
+    only = classes[0] if len(classes) == 1 else None
+    return marks.put(recent, data, wanted.mark, class_name=wanted.class_name or recent.class_name or only, name=name)
+
+
+def _archive(marks: Marks) -> StreamingResponse:
+    """All marks as a ZIP file, which lies on the disk until it has been sent."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115, closed when it has been sent
+    try:
+        write_zip(marks, file)
+    except OSError as error:
+        file.close()
+        raise HTTPException(507, f"no place for the archive: {error.strerror}") from error
+    except BaseException:
+        file.close()
+        raise
+    size = file.tell()
+    headers = {"Content-Disposition": 'attachment; filename="invad-marks.zip"', "Content-Length": str(size)}
+    return StreamingResponse(_blocks(file), media_type="application/zip", headers=headers)
 
 
 def _answer(mark: Mark) -> schemas.Mark:
