@@ -180,30 +180,30 @@ class TrainSettings:
         name = self.recipe or ("paper" if as_published else "aligned")
         recipe: Recipe = RECIPES[name]
         precision = self.precision or ("fp32" if as_published else "auto")
-        batch_size = _given(self.batch_size, recipe.batch_size)
-        encoder = _given(self.encoder, preset.encoder)
+        batch_size = _or(self.batch_size, recipe.batch_size)
+        encoder = _or(self.encoder, preset.encoder)
         backbone = backbone_of(encoder)
-        image_size = _given(self.image_size, (backbone.image_size,))
+        image_size = _or(self.image_size, (backbone.image_size,))
         by_epochs = name == "paper" and self.steps is None
         return dataclasses.replace(
             self,
             recipe=name,
             encoder=encoder,
-            levels=_given(self.levels, backbone.levels),
+            levels=_or(self.levels, backbone.levels),
             resize_levels=self.resize_levels or backbone.plain,
             image_size=image_size,
-            blocks=_given(self.blocks, preset.blocks),
-            loss=_given(self.loss, recipe.loss),
-            loss_weight=_given(self.loss_weight, preset.loss_weight),
-            standardise=_given(self.standardise, recipe.standardise),
-            epochs=_given(self.epochs, epochs_for(layouts)) if by_epochs else self.epochs,
+            blocks=_or(self.blocks, preset.blocks),
+            loss=_or(self.loss, recipe.loss),
+            loss_weight=_or(self.loss_weight, preset.loss_weight),
+            standardise=_or(self.standardise, recipe.standardise),
+            epochs=_or(self.epochs, epochs_for(layouts)) if by_epochs else self.epochs,
             batch_size=batch_size,
-            learning_rate=_given(self.learning_rate, learning_rate(batch_size)),
-            schedule=_given(self.schedule, recipe.schedule),
-            warmup=_given(self.warmup, recipe.warmup),
+            learning_rate=_or(self.learning_rate, learning_rate(batch_size)),
+            schedule=_or(self.schedule, recipe.schedule),
+            warmup=_or(self.warmup, recipe.warmup),
             precision=fastest if precision == "auto" else precision,
-            held_back=_given(self.held_back, 0.0 if as_published else HELD_BACK),
-            blur=_given(self.blur, blur_for(recipe, (image_size[0], image_size[-1]))),
+            held_back=_or(self.held_back, 0.0 if as_published else HELD_BACK),
+            blur=_or(self.blur, blur_for(recipe, (image_size[0], image_size[-1]))),
         )
 
     def for_images(self, learnt: int, held_back: int) -> "TrainSettings":
@@ -221,7 +221,7 @@ class TrainSettings:
             epochs = max(1, round(steps / max(1, learnt // self.batch_size)))
         watched = self.recipe == "aligned" and held_back > 0
         patience = max(3, epochs // 5) if watched else 0
-        return dataclasses.replace(self, steps=None, epochs=epochs, patience=_given(self.patience, patience))
+        return dataclasses.replace(self, steps=None, epochs=epochs, patience=_or(self.patience, patience))
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -312,7 +312,13 @@ def to_toml(values: Mapping[str, Any]) -> str:
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
 
 
-def _given(value: T | None, default: T) -> T:
+def given(value: T | None) -> T:
+    """Return a setting that `TrainSettings.resolved` has filled in."""
+    assert value is not None
+    return value
+
+
+def _or(value: T | None, default: T) -> T:
     return default if value is None else value
 
 

@@ -14,12 +14,11 @@ from invad.devices import fastest_precision, to_device
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
 from invad.runs import build_from
-from invad.settings import TrainSettings
+from invad.settings import TrainSettings, given
 from invad.training.features import DTYPES, GIB, Kept, feature_bytes, feature_shapes, place_features
 from invad.training.loop import epoch_batches
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
-from invad.training.schedule import given
 from invad.training.setup import FITTED, feature_budget, fit_indices, open_data, open_images
 from invad.training.step import exact_arithmetic, train_step
 

@@ -10,7 +10,7 @@ from torch import nn
 from invad.model import inversion_loss
 from invad.processes import Processes
 from invad.records import Record
-from invad.settings import TrainSettings
+from invad.settings import TrainSettings, given
 from invad.training.features import Features
 
 FEWEST = 10
@@ -48,7 +48,6 @@ def held_back_loss(trainee: nn.Module, features: Features, count: int, s: TrainS
         s: resolved settings, for loss and precision.
         processes: that share the work.
     """
-    assert s.loss_weight is not None and s.loss is not None
     trainee.eval()
     blocks: list[NDArray[np.int64]] = [np.arange(count)[first : first + BLOCK] for first in range(0, count, BLOCK)]
     sums: dict[int, float] = {}
@@ -57,6 +56,8 @@ def held_back_loss(trainee: nn.Module, features: Features, count: int, s: TrainS
         for number, levels in zip(mine, features.batches([blocks[i] for i in mine]), strict=True):
             with torch.autocast(levels[0].device.type, torch.bfloat16, enabled=s.arithmetic == "bf16"):
                 predictions = trainee(levels)
-            sums[number] = inversion_loss(levels, predictions, s.loss_weight, s.loss).item() * len(blocks[number])
+            sums[number] = inversion_loss(levels, predictions, given(s.loss_weight), given(s.loss)).item() * len(
+                blocks[number]
+            )
     found = {number: value for part in processes.gather(sums) for number, value in part.items()}
     return sum(found[number] for number in range(len(blocks))) / count

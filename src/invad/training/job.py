@@ -4,7 +4,6 @@ import math
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeVar
 
 import torch
 from rich.console import Console
@@ -17,18 +16,16 @@ from invad.inference.calibrating import calibrate_run
 from invad.model import InvAD
 from invad.processes import Processes
 from invad.runs import Run
-from invad.settings import TrainSettings
+from invad.settings import TrainSettings, given
 from invad.training.curve import write_curve
 from invad.training.features import Features
 from invad.training.held_back import held_back_loss
 from invad.training.progress import Progress
 from invad.training.scale import colour_scale
-from invad.training.schedule import cooling_since, ended, exhausted, given
+from invad.training.schedule import cooling_since, ended, exhausted
 from invad.training.setup import Images
 from invad.training.step import Step
 from invad.training.tracking import Trackers
-
-T = TypeVar("T")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -19,14 +19,14 @@ from invad.errors import ImageError, SettingsError
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
 from invad.runs import Run, load_untrained
-from invad.settings import TrainSettings
+from invad.settings import TrainSettings, given
 from invad.training.features import Features, open_features
 from invad.training.interrupt import Interrupt
 from invad.training.job import Job, checkpoint_due, finish, judge, notice, report, save, watch
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
-from invad.training.schedule import ended, given, last_epoch, learning_rate_at
+from invad.training.schedule import ended, last_epoch, learning_rate_at
 from invad.training.setup import (
     Images,
     build_untrained,

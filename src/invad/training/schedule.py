@@ -9,12 +9,8 @@ arXiv:2405.18392).
 Reference: arXiv:2404.10760, section 5.1.
 """
 
-from typing import TypeVar
-
 from invad.checkpoint import Position
-from invad.settings import TrainSettings
-
-T = TypeVar("T")
+from invad.settings import TrainSettings, given
 
 DROP_AT = 0.8
 """The share of the epochs after which the learning rate drops."""
@@ -94,9 +90,3 @@ def warmup_factor(step: int, steps: int) -> float:
         [0.25, 0.75, 1.0, 1.0]
     """
     return min(1.0, (step + 1) / steps) if steps else 1.0
-
-
-def given(value: T | None) -> T:
-    """A setting that `TrainSettings.resolved` has filled in."""
-    assert value is not None
-    return value
