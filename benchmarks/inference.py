@@ -135,6 +135,7 @@ def times(name: str, rounds: int, forms: list[str], cache: Path | None) -> None:
         for turn in range(rounds + 2):
             for form, scorer in found.items():
                 image = images[turn % len(images)]
+                time.sleep(0.2)  # threads of the form before spin a while, waiting for more
                 started = time.perf_counter()
                 scorer(resize_image(image, SIZE)[None])
                 taken[form].append(time.perf_counter() - started)

@@ -65,7 +65,7 @@ def test_a_file_scores_as_its_run(kind: str, trained: Path, exported: Callable[[
     scorer = open_model(exported(kind), device="cpu").scorer
     reference = plain_scorer(load_model(Run.open(trained)), (64, 96))
     assert scorer.size == (64, 96)
-    for shape in ((1, 64, 96), (3, 64, 96)):
+    for shape in ((1, 64, 96), (5, 64, 96)):
         (maps, scores), (wanted, wanted_scores) = scorer(photos(*shape)), reference(photos(*shape))
         bound = 1e-4 * (wanted.max() - wanted.min())
         assert maps.dtype == np.float32 and maps.shape == wanted.shape == (shape[0], 64, 96)
@@ -228,9 +228,16 @@ def test_lower_precisions_say_what_they_cost(kind: str, precision: str, trained:
     found = export(trained, path, to=kind, precision=precision, max_drop=100)  # type: ignore[arg-type]
     assert found.loss is not None and found.loss.measure == "image AUROC"
     assert found.differences.map < 0.2
-    before = path.read_bytes()
+
+
+def test_a_precision_that_costs_too_much_is_refused(
+    trained: Path, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = tmp_path / FILES["onnx"]
+    before = exported("onnx").read_bytes()
+    path.write_bytes(before)
     with pytest.raises(ModelFileError, match="no file is written"):
-        export(trained, path, to=kind, precision=precision, max_drop=-101, overwrite=True)  # type: ignore[arg-type]
+        export(trained, path, to="onnx", precision="fp16", max_drop=-101, overwrite=True)
     assert path.read_bytes() == before, "what stood there still stands"
 
 
@@ -258,3 +265,24 @@ def test_without_the_training_images(trained: Path, tmp_path: Path) -> None:
     Image.fromarray(photos(1, 80, 70)[0]).save(folder / "a.png")
     found = export(moved, tmp_path / "b.onnx", to="onnx", normal=(folder,))
     assert found.images == "1 images of --normal"
+
+
+def test_group_norms_of_an_encoder_stay_as_they_are() -> None:
+    import torch
+    from torch import nn
+    from torch.nn import functional as F
+
+    from invad.inference.onnx_file import _group_norm
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.of_encoder = nn.GroupNorm(2, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.of_encoder(x) + F.group_norm(x, 1)
+
+    x, op = torch.randn(2, 4, 5, 6), torch.ops.aten.group_norm.default
+    program = torch.export.export(Both(), (x,), strict=False).run_decompositions({op: _group_norm})
+    assert sum(node.target == op for node in program.graph.nodes) == 1, "ours is written out, the encoder's is not"
+    torch.testing.assert_close(program.module()(x), Both()(x))

@@ -78,11 +78,17 @@ def fold(model: InvAD, size: Size) -> Folded:
 
 
 def lower_precision(folded: Folded, precision: str) -> None:
-    """Convert encoder, neck and decoder, in place, to fp16 or bf16; the map, and other precisions, stay as they are."""
+    """Convert encoder, neck and decoder, in place, to fp16 or bf16; the map, and other precisions, stay as they are.
+
+    The skips' depthwise blur stays too: it is little to compute, and no runtime has a fast kernel for it in bf16.
+    """
     dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(precision)
     if dtype is not None:
         for part in (folded.encoder, folded.neck, folded.decoder):
             part.to(dtype)
+        for module in folded.decoder.modules():
+            if isinstance(module, _UpSkip):
+                module.blur = module.blur.float()
 
 
 def fold_batch_norms(encoder: nn.Module) -> nn.Module:
@@ -211,14 +217,13 @@ class _Modulated(nn.Module):
         super().__init__()
         gamma, beta = layer.gamma, layer.beta
         assert gamma.bias is not None and beta.bias is not None
-        weight = torch.cat([gamma.weight * gamma.scale, beta.weight * beta.scale])  # (2 C_in, Z, 3, 3)
-        self.modulation = conv(weight, torch.cat([gamma.bias, beta.bias]))
+        self.gamma = conv(gamma.weight * gamma.scale, gamma.bias)
+        self.beta = conv(beta.weight * beta.scale, beta.bias)
         self.conv = conv(layer.conv.weight * layer.conv.scale * gain, layer.bias * gain)
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Map (B or 1, C_in, h, w) under the style (B, Z, h, w) to (B, C_out, h, w)."""
-        gamma, beta = self.modulation(style).chunk(2, dim=1)  # (B, C_in, h, w) each
-        return F.leaky_relu(self.conv(torch.addcmul(beta, x, gamma)), LEAK)
+        return F.leaky_relu(self.conv(self.beta(style) + self.gamma(style) * x), LEAK)
 
 
 class _Activated(nn.Module):
@@ -255,12 +260,13 @@ class _UpSkip(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.conv = conv(weight, None)
+        self.blur: Tensor
         self.register_buffer("blur", _blur(weight))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, h, w) to (B, C_out, 2h, 2w)."""
-        y = self.conv(x)
-        return F.conv_transpose2d(y, self.get_buffer("blur"), stride=2, padding=1, groups=y.shape[1])
+        y = self.conv(x).to(self.blur.dtype)
+        return F.conv_transpose2d(y, self.blur, stride=2, padding=1, groups=y.shape[1]).to(x.dtype)
 
 
 def conv(

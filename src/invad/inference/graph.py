@@ -31,12 +31,29 @@ class ImageGraph(nn.Module):
 
     def __init__(self, folded: Folded, size: Size) -> None:
         super().__init__()
-        self.folded = folded
         self.size = size
+        self.resize = Resize(size)
+        self.folded = folded
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return maps (B, H, W) float32 and scores (B,) of uint8 RGB images (B, any height, any width, 3)."""
-        return self.folded(resize(images.permute(0, 3, 1, 2), self.size))  # type: ignore[no-any-return]
+        return self.folded(self.resize(images))  # type: ignore[no-any-return]
+
+
+class Resize(nn.Module):
+    """uint8 images (B, h, w, 3) -> whole numbers in float32, (B, 3, H, W).
+
+    A module, so that its nodes in an exported graph bear its name and can be found and left out where images need no
+    resizing.
+    """
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return images of any height and width at the size; see `resize`."""
+        return resize(images.permute(0, 3, 1, 2), self.size)
 
 
 def resize(images: Tensor, size: Size) -> Tensor:
