@@ -66,7 +66,7 @@ def evaluate(
         DataError: the data set is not laid out as it should be, or has no test images.
         MetricError: the folder of `save_maps` holds maps already, or cannot be written.
     """
-    run = run if isinstance(run, Run) else Run.open(Path(run))
+    run = run if isinstance(run, Run) else Run.open(run)
     settings = run.settings()
     dataset = open_test_set(run, data, classes, views=views, split=split)
     processes = start_processes(device)

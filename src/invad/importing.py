@@ -60,7 +60,7 @@ def import_weights(
         settings.save(run.settings_file)
         run.log(event="imported", file=str(file), layout=layout)
         run.log(event="notice", text=f"imported weights ({Path(file).name}), not trained here")
-    return Run.open(Path(out))
+    return Run.open(out)
 
 
 def _normal_images(settings: TrainSettings) -> ImageSource:

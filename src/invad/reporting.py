@@ -42,7 +42,7 @@ def report(run: Run | Path | str, *, out: Path | None = None, device: str = "aut
         RunError: the run has not been evaluated since model and calibration are what they are, or cannot be written.
         ImageError: an image of the galleries is gone.
     """
-    run = run if isinstance(run, Run) else Run.open(Path(run))
+    run = run if isinstance(run, Run) else Run.open(run)
     model = load_model(run)
     kept = read_kept(run, model_checksum(model))
     if kept is None:
@@ -57,7 +57,7 @@ def report(run: Run | Path | str, *, out: Path | None = None, device: str = "aut
 
 def is_evaluated(run: Run | Path | str) -> bool:
     """Return whether a run's last evaluation is of the model and calibration that it has now."""
-    run = run if isinstance(run, Run) else Run.open(Path(run))
+    run = run if isinstance(run, Run) else Run.open(run)
     return read_kept(run, model_checksum(load_model(run))) is not None
 
 

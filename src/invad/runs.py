@@ -44,11 +44,12 @@ class Run:
     """The paths of one run folder, and its small files.
 
     Example:
-        >>> Run(Path("runs/x")).settings_file.as_posix()
+        >>> Run("runs/x").settings_file.as_posix()
         'runs/x/settings.toml'
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | str) -> None:
+        path = Path(path)
         self.path = path
         self.settings_file = path / "settings.toml"
         self.environment_file = path / "environment.json"
@@ -102,7 +103,7 @@ class Run:
             )
 
     @classmethod
-    def open(cls, path: Path) -> "Run":
+    def open(cls, path: Path | str) -> "Run":
         """Open the folder of a run that exists.
 
         Raises:

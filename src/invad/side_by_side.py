@@ -54,7 +54,7 @@ def report_beside(
     """
     if resamples < 1:
         raise SettingsError(f"two runs are compared by resampling; expected --bootstrap 1 or more, got {resamples}")
-    runs = Run.open(Path(first)), Run.open(Path(second))
+    runs = Run.open(first), Run.open(second)
     test_sets = [_by_content(open_test_set(run, data, views=views, split=split).split("test"), run) for run in runs]
     _require_same(runs, test_sets)
     records = [[record for _, record in found] for found in test_sets]

@@ -117,7 +117,7 @@ def calibrate(
         DataError: an image cannot be read, or none is left without those that the run was trained on.
         MetricError: the labelled images are all normal, or all anomalous.
     """
-    run = run if isinstance(run, Run) else Run.open(Path(run))
+    run = run if isinstance(run, Run) else Run.open(run)
     if recall is not None and labelled is None:
         raise SettingsError("a recall needs images of defects; name them by --labelled LAYOUT:ROOT")
     if class_name is not None and not normal:

@@ -88,7 +88,7 @@ def export(
         MissingExtraError: the extra `export` is not installed.
         ModelFileError: the model cannot be exported, or the file does not score as the run does; none is written.
     """
-    run, out = run if isinstance(run, Run) else Run.open(Path(run)), Path(out)
+    run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
     _require(out, to, precision, overwrite)
     settings, model = run.settings(), load_model(run)
     reference = plain_scorer(model, settings.size)

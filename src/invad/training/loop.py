@@ -76,7 +76,7 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
     if processes.first:
         make_run(Path(out), settings, model, images, quiet=quiet)
     processes.from_first(True)  # the folder is there
-    return _start(Run.open(Path(out)), settings, model, images, processes, resumed=False, quiet=quiet)
+    return _start(Run.open(out), settings, model, images, processes, resumed=False, quiet=quiet)
 
 
 def resume(path: Path | str, *, quiet: bool = False) -> Run:
@@ -85,7 +85,7 @@ def resume(path: Path | str, *, quiet: bool = False) -> Run:
     A run that is complete is returned as it is. Raises as `train` does, and RunError where the training images are no
     longer those that the run was started with.
     """
-    run = Run.open(Path(path))
+    run = Run.open(path)
     run.require_trained_here()
     if run.complete:
         return run

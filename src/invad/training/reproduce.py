@@ -38,7 +38,7 @@ def reproduce(path: Path | str, out: Path | str, *, quiet: bool = False) -> Repr
         RunError: the run is not complete or was imported, its images have changed, or the new folder is taken.
         DataError: an image cannot be read.
     """
-    run = Run.open(Path(path))
+    run = Run.open(path)
     run.require_trained_here()
     if not run.complete:
         raise RunError(
