@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from invad.checkpoint import Position, save_checkpoint, save_encoder
+from invad.colours import ColourScale
 from invad.data import LAYOUTS, ImageSource, open_datasets
 from invad.data.dataset import parse_spec
 from invad.devices import choose_device
@@ -14,7 +15,7 @@ from invad.settings import TrainSettings
 from invad.training.scale import colour_scale
 from invad.training.setup import training_records
 
-UNKNOWN_SCALE = (0.0, 1.0)
+UNKNOWN_SCALE = ColourScale(0.0, 1.0)
 """The colour scale where there are no normal images to take it from."""
 
 
@@ -55,7 +56,7 @@ def import_weights(
     with Run.create(Path(out)) as run:
         save_encoder(run.encoder_file, built)
         save_checkpoint(run.checkpoints, built, None, Position(epoch=settings.epochs, step=0, total_steps=0))
-        run.write_scale(*scale)
+        run.write_scale(scale)
         run.write_environment()
         settings.save(run.settings_file)
         run.log(event="imported", file=str(file), layout=layout)

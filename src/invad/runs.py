@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from invad.checkpoint import load_encoder, load_newest
+from invad.colours import ColourScale
 from invad.devices import processor_flags
 from invad.errors import RunError
 from invad.files import PART, write_text
@@ -221,20 +222,19 @@ class Run:
         except OSError as error:
             raise RunError(f"cannot write in the run folder {self.path}: {error.strerror}") from error
 
-    def write_scale(self, low: float, high: float) -> None:
-        """Record the map values that pictures show as untouched and as full colour."""
-        write_text(self.scale_file, json.dumps({"low": low, "high": high}) + "\n")
+    def write_scale(self, scale: ColourScale) -> None:
+        """Record the colour scale of its pictures, with which a run is complete."""
+        write_text(self.scale_file, json.dumps(scale.to_values()) + "\n")
 
-    def scale(self) -> tuple[float, float]:
-        """Return the map values that pictures show as untouched and as full colour.
+    def scale(self) -> ColourScale:
+        """Return the colour scale of its pictures.
 
         Raises:
             RunError: the training has not ended.
         """
         if not self.complete:
             raise RunError(f"{self.path} is not complete; finish it by `invad train --resume {self.path}`")
-        scale = json.loads(self.scale_file.read_text(encoding="utf-8"))
-        return scale["low"], scale["high"]
+        return ColourScale.from_values(json.loads(self.scale_file.read_text(encoding="utf-8")))
 
     @property
     def complete(self) -> bool:

@@ -151,9 +151,10 @@ def _images(
     device: str,
 ) -> list[PairImage]:
     """The images on which the runs differ most, with both maps."""
+    classes = [record.class_name for record in records[0]]
     picked = pick_pairs(
-        [side.place(found) for side, found in zip(sides, scores, strict=True)],
-        [record.class_name for record in records[0]],
+        [side.place(found, classes) for side, found in zip(sides, scores, strict=True)],
+        classes,
         [record.defect for record in records[0]],
     )
     if not picked:  # the same model twice

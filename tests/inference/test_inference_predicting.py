@@ -15,11 +15,13 @@ from PIL import Image
 
 import invad
 from invad.cli.main import run
+from invad.data.images import read_image
 from invad.errors import ImageError, RunError, SettingsError
 from invad.inference.inputs import Item
 from invad.inference.journal import WORK, Journal
 from invad.inference.predicting import Output, Predicting, output_name
 from invad.inference.sharding import Shard, current_shard
+from invad.report.figures import overlay
 
 PARTS = ("image", "score", "share_below", "anomalous", "regions", "error")
 
@@ -330,3 +332,18 @@ def test_a_journal_cut_at_any_byte_ends_the_same(tmp_path: Path) -> None:
         again = Journal(folder, {"a": 1}, Shard())
         written(again, names, folder / "predictions.jsonl")
         assert b"".join(again.merged()) == whole
+
+
+def test_a_known_class_has_its_own_colours(trained: Path, data: Path, tmp_path: Path) -> None:
+    path = next((data / "fabric/test").glob("[!g]*/*.png"))
+    manifest = tmp_path / "images.jsonl"
+    manifest.write_text("".join(json.dumps({"image": str(path), **more}) + "\n" for more in ({}, {"class": "fabric"})))
+    assert run(["predict", str(trained), str(manifest), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    prediction, scale = invad.load(trained)(path), invad.Run.open(trained).scale()
+    assert set(scale.classes) == {"capsule", "fabric", "washer", "wood"}
+    lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    for line, name in zip(lines, (None, "fabric"), strict=True):
+        shown = np.asarray(Image.open(line["overlay"]), dtype=float)
+        wanted = {one: overlay(read_image(path), prediction.map, *scale.of(one)) for one in (None, "fabric")}
+        off = {one: np.abs(shown - picture).mean() for one, picture in wanted.items()}
+        assert min(off, key=lambda one: off[one]) == name

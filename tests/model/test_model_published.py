@@ -79,8 +79,9 @@ def test_the_colour_scale_comes_from_normal_images_where_there_are_some(shared: 
     make_fixture("mvtec", tmp_path / "set")
     argv = ["import-weights", str(tmp_path / "net.pth"), "--model", "invad-lite", "--out", str(tmp_path / "run")]
     assert run([*argv, "--data", f"mvtec:{tmp_path / 'set'}"]) == 0
-    low, high = invad.Run.open(tmp_path / "run").scale()
-    assert high == pytest.approx(1.5 * low) and 0 < low < 1
+    scale = invad.Run.open(tmp_path / "run").scale()
+    assert scale.high == pytest.approx(1.5 * scale.low) and 0 < scale.low < 1
+    assert len(scale.classes) > 1 and scale.low == pytest.approx(sum(scale.classes.values()) / len(scale.classes))
     assert run(["train", "--resume", str(tmp_path / "run")]) == 2
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from invad.colours import ColourScale
 from invad.errors import SettingsError
 from invad.metrics import KEYS, TITLES, Evaluator, Results
 from invad.report import (
@@ -111,7 +112,7 @@ def content(*examples: Example, bootstrap: int = 0, title: str = "parts") -> Con
             for name, own in (("cable", scores[4:]), (NASTY, scores[:4]))
         ),
         examples=examples,
-        scale=(0.1, 0.9),
+        scale=ColourScale(0.1, 0.9),
         curve=LearningCurve(learnt=((1.0, 2.0), (2.0, 1.0)), smoothed=((1.0, 2.0), (2.0, 1.5)), held_back=()),
         check=DataCheck(said="looked at", errors=("error: a leak",), warnings=("odd sizes",)),
     )
@@ -226,7 +227,7 @@ def test_the_same_input_gives_the_same_page(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_report(tmp_path / name, content(example()))
         pages.append((tmp_path / name).read_bytes())
-    assert pages[0] == pages[1] and "≤ 0.1<" in pages[0].decode()
+    assert pages[0] == pages[1] and "Colours begin at 0.1 and are full at 0.9." in pages[0].decode()
 
 
 def test_outlines_go_round_each_region_and_its_holes() -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from served import bomb, png
 
 from invad import __version__
+from invad.colours import ColourScale
 from invad.errors import SettingsError
 from invad.inference import Prediction, Predictor
 from invad.inference.predictor import load
@@ -65,7 +66,7 @@ def test_maps(client: TestClient, predictor: Predictor, images: list[Path]) -> N
     path = max(images[::5], key=lambda image: predictor(image).score)
     expected = predictor(path).map
     assert predictor.scale is not None
-    low, high = predictor.scale
+    low, high = predictor.scale.of(None)
     result = client.post("/predict?map=png", files=sent([path])).json()["results"][0]
     picture = Image.open(io.BytesIO(base64.b64decode(result["map"])))
     assert picture.mode == "L" and picture.size == predictor.size[::-1]
@@ -76,6 +77,11 @@ def test_maps(client: TestClient, predictor: Predictor, images: list[Path]) -> N
     laid = np.asarray(Image.open(io.BytesIO(base64.b64decode(result["map"]))))
     sized = np.asarray(Image.open(path).convert("RGB").resize(predictor.size[::-1], Image.Resampling.BILINEAR))
     assert np.abs(laid.astype(int) - overlay(sized, expected, low, high).astype(int)).max() <= 3
+    name = path.parts[-4]
+    result = client.post(f"/predict?map=overlay&class_name={name}", files=sent([path])).json()["results"][0]
+    laid = np.asarray(Image.open(io.BytesIO(base64.b64decode(result["map"]))))
+    own = overlay(sized, expected, *predictor.scale.of(name))
+    assert np.abs(laid.astype(int) - own.astype(int)).max() <= 3, "a known class has colours of its own"
 
 
 def test_info(client: TestClient, predictor: Predictor, images: list[Path]) -> None:
@@ -86,7 +92,11 @@ def test_info(client: TestClient, predictor: Predictor, images: list[Path]) -> N
     assert info["classes"] == info["class_names"] == sorted({path.parts[-4] for path in images})
     assert (info["threshold"], info["pixel_threshold"]) == (calibration.overall.image, calibration.overall.pixel)
     assert info["thresholds"] == {name: threshold.image for name, threshold in calibration.classes.items()}
-    assert (tuple(info["image_size"]), tuple(info["scale"])) == (predictor.size, predictor.scale)
+    assert tuple(info["image_size"]) == predictor.size and predictor.scale is not None
+    assert tuple(info["scale"]) == predictor.scale.of(None)
+    assert {name: tuple(ends) for name, ends in info["scales"].items()} == {
+        name: predictor.scale.of(name) for name in info["classes"]
+    }
     found = info["calibration"]
     scores = calibration.reference()
     assert found["count"] == len(scores) == sum(found["class_counts"].values())
@@ -201,7 +211,7 @@ def test_a_model_that_fails_is_an_answer_too(predictor: Predictor) -> None:
         raise MemoryError("no room")
 
     broken.size = predictor.size  # type: ignore[attr-defined]
-    with TestClient(create_app(Predictor(broken, scale=(0.1, 0.2)))) as client:  # type: ignore[arg-type]
+    with TestClient(create_app(Predictor(broken, scale=ColourScale(0.1, 0.2)))) as client:  # type: ignore[arg-type]
         for _ in range(3):
             answer = client.post("/predict", files={"files": png()})
             assert answer.status_code == 500 and "log" in answer.json()["detail"]

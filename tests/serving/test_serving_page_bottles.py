@@ -116,7 +116,7 @@ def test_the_sliders(browser: "Browser", bottle_server: Server, bottles: Path, t
         at.press("h")
         outline = at.page.locator("#outline .line").get_attribute("d")
         assert predictor.scale is not None and found[0].map is not None
-        low, high = predictor.scale
+        low, high = predictor.scale.of("bottle")
         for cut in np.quantile([one.score for one in found], [0.1, 0.4, 0.9]).tolist():
             at.slide("threshold", cut)
             decisions = [", defective," in label for label in at.labels()]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from invad.colours import ColourScale
 from invad.errors import ModelFileError, RunError
 from invad.inference import Predictor
 from invad.serving.limits import Limits
@@ -52,7 +53,7 @@ def test_a_model_that_is_not(
 
 
 def test_the_old_model_is_kept(predictor: Predictor) -> None:
-    broken = Predictor(Changed(predictor, lambda maps, scores: (maps * np.nan, scores)), scale=(0.1, 0.2))
+    broken = Predictor(Changed(predictor, lambda maps, scores: (maps * np.nan, scores)), scale=ColourScale(0.1, 0.2))
     loads: list[Callable[[], Predictor]] = [lambda: broken, _raise(RunError("gone")), _raise(OSError("odd"))]
 
     def load() -> Predictor:

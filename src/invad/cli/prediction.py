@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from invad.colours import ColourScale
 from invad.inference import load
 from invad.inference.drift import FALSE_WARNINGS, Drift
 from invad.inference.predicting import Output, Predicting, Summary
@@ -19,7 +20,7 @@ LONG_WAIT = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Predict:
-    """Score images with a model: a line for each, with decision and regions, and a picture, on one colour scale.
+    """Score images with a model: a line for each, with decision and regions, and a picture.
 
     The images may be millions: they are read one after another, a line is written as soon as it is known, and after a
     stop or a kill `--resume` goes on behind the last one. Under `torchrun` the processes share the work; its results
@@ -41,7 +42,8 @@ class Predict:
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
     """The class of all images that a manifest gives none: its own thresholds decide. None: the overall ones."""
     scale: tuple[float, float] | None = None
-    """The map values shown as untouched and as full colour. None: the model's own scale, from its normal images."""
+    """The map values shown as untouched and as full colour. None: from the model's normal images, for each class its
+    own."""
     overlays: bool = True
     """Write a picture for each image with its map laid over it."""
     maps: bool = False
@@ -65,7 +67,7 @@ class Predict:
         predictor = load(
             self.model, threshold=self.threshold, class_name=self.class_name, device=shard.device(self.device)
         )
-        scale = self.scale or predictor.scale or Run.open(self.model).scale()
+        scale = (ColourScale(*self.scale) if self.scale else predictor.scale) or Run.open(self.model).scale()
         job = Predicting(
             predictor,
             self.images,

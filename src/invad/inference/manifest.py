@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from invad.colours import ColourScale
 from invad.errors import ModelFileError
 from invad.records import Size
 
@@ -29,17 +30,17 @@ class Manifest:
     """Everything about an exported model that its graph does not say.
 
     Example:
-        >>> text = Manifest(size=(64, 64), precision="fp32", scale=(0.1, 0.9), model="0" * 64).to_json()
+        >>> text = Manifest(size=(64, 64), precision="fp32", scale=ColourScale(0.1, 0.9), model="0" * 64).to_json()
         >>> Manifest.from_json(text, "model.onnx").scale
-        (0.1, 0.9)
+        ColourScale(low=0.1, high=0.9, classes={})
     """
 
     size: Size
     """Height and width of the maps, which is the model's input size."""
     precision: str
     """fp32, fp16, bf16 or int8."""
-    scale: tuple[float, float]
-    """The map values that pictures show as untouched and as full colour."""
+    scale: ColourScale
+    """Of pictures."""
     model: str
     """The checksum of the trained model (see `model_checksum`)."""
     classes: tuple[str, ...] = ()
@@ -74,9 +75,11 @@ class Manifest:
                 f"Export it again from its run"
             )
         try:
-            for name in ("size", "scale", "classes"):
+            for name in ("size", "classes"):
                 values[name] = tuple(values[name])
-            return cls(**values)
+            scale = values.pop("scale")  # a pair where the file was made before classes had scales of their own
+            known = ColourScale(*scale) if isinstance(scale, list) else ColourScale.from_values(scale)
+            return cls(scale=known, **values)
         except (KeyError, TypeError) as error:
             raise ModelFileError(f"{origin} is damaged ({error}); export it again from its run") from error
 

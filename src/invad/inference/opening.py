@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from invad.colours import ColourScale
 from invad.devices import choose_device
 from invad.errors import RunError
 from invad.inference.checksum import model_checksum
@@ -18,8 +19,8 @@ class OpenModel:
     """A scorer and what is known of it."""
 
     scorer: Scorer
-    scale: tuple[float, float] | None
-    """The map values that pictures show as untouched and as full colour; None: an incomplete run."""
+    scale: ColourScale | None
+    """Of pictures; None: an incomplete run."""
     model: str
     """The checksum of the trained model."""
     decision: dict[str, Any] | None

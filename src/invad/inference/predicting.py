@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from invad.colours import ColourScale
 from invad.data.images import read_image
 from invad.data.loading import threads
 from invad.errors import ImageError, SettingsError
@@ -43,8 +44,8 @@ class Output:
 
     folder: Path
     format: Format = "jsonl"
-    scale: tuple[float, float] | None = None
-    """The map values shown as untouched and as full colour; None: no pictures."""
+    scale: ColourScale | None = None
+    """Of pictures; None: there are none."""
     maps: bool = False
     """Write each raw map as a NumPy file (H, W) float32."""
 
@@ -100,9 +101,10 @@ class Predicting:
             raise SettingsError("several processes cannot share standard input; write the paths into a manifest")
         if batch_size < 1:
             raise SettingsError(f"batch_size must be 1 or more, not {batch_size}")
-        low, high = output.scale or (0.0, 1.0)
-        if not low < high:
-            raise SettingsError(f"--scale needs a low value below the high one, not {low} {high}")
+        if output.scale is not None and not output.scale.low < output.scale.high:
+            raise SettingsError(
+                f"--scale needs a low value below the high one, not {output.scale.low} {output.scale.high}"
+            )
         if output.format == "parquet":
             require_parquet()
         self._predictor = predictor
@@ -199,13 +201,15 @@ class Predicting:
         if item.class_name or self._class_name:
             line["class"] = item.class_name or self._class_name
         try:
-            return line | self._values(number, item.path, outcome)
+            return line | self._values(number, item.path, line.get("class"), outcome)
         except ImageError as error:
             if self._strict:
                 raise
             return line | {"error": str(error)}
 
-    def _values(self, number: int, path: Path, outcome: Prediction | ImageError) -> dict[str, Any]:
+    def _values(
+        self, number: int, path: Path, class_name: str | None, outcome: Prediction | ImageError
+    ) -> dict[str, Any]:
         """What is said of an image that can be read."""
         if isinstance(outcome, ImageError):
             raise outcome
@@ -214,15 +218,15 @@ class Predicting:
             "share_below": outcome.share_below,
             "anomalous": outcome.anomalous,
             "regions": [dataclasses.asdict(region) for region in outcome.regions],
-            **self._pictures(number, path, outcome),
+            **self._pictures(number, path, class_name, outcome),
         }
 
-    def _pictures(self, number: int, path: Path, prediction: Prediction) -> dict[str, str]:
+    def _pictures(self, number: int, path: Path, class_name: str | None, prediction: Prediction) -> dict[str, str]:
         """The files of one image; returns their paths."""
         name, files = output_name(number, path), {}
         if self._output.scale is not None:
             target = self._output.folder / OVERLAYS / f"{name}.jpg"
-            write_bytes(target, _jpeg(overlay(read_image(path), prediction.map, *self._output.scale)))
+            write_bytes(target, _jpeg(overlay(read_image(path), prediction.map, *self._output.scale.of(class_name))))
             files["overlay"] = str(target)
         if self._output.maps:
             target = self._output.folder / MAPS / f"{name}.npy"
@@ -254,7 +258,7 @@ class Predicting:
             "calibration": calibration and hashlib.sha256(calibration.to_json().encode()).hexdigest(),
             "threshold": self._predictor.threshold,
             "class": self._class_name,
-            "scale": self._output.scale and list(self._output.scale),
+            "scale": self._output.scale and self._output.scale.to_values(),
             "maps": self._output.maps,
             "format": self._output.format,
         }

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from invad.colours import ColourScale
 from invad.data.images import read_image, resize_image
 from invad.data.loading import threads
 from invad.errors import ImageError
@@ -31,7 +32,7 @@ class Predictor:
             calibration's, and without one no decisions.
         calibration: of this model; None: there is none.
         class_name: the class of the images, whose own thresholds are taken; None: not known.
-        scale: the map values that pictures show as untouched and as full colour; None: not known.
+        scale: of pictures; None: not known.
         checksum: what tells the model from others (see `model_checksum`); empty: not known.
         classes: what the model was trained on; none: not known.
 
@@ -46,7 +47,7 @@ class Predictor:
         threshold: float | None = None,
         calibration: Calibration | None = None,
         class_name: str | None = None,
-        scale: tuple[float, float] | None = None,
+        scale: ColourScale | None = None,
         checksum: str = "",
         classes: Sequence[str] = (),
     ) -> None:

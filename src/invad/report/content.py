@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from invad.colours import ColourScale
 from invad.metrics import Results, Sweep
 from invad.report.examples import Kind
 
@@ -91,7 +92,7 @@ class Example:
     image: NDArray[np.uint8]
     """RGB, (H, W, 3)."""
     anomaly_map: NDArray[np.float32]
-    """(h, w), in the unit of the colour scale."""
+    """(h, w)."""
     mask: NDArray[np.bool_] | None
     """The drawn defect, (h', w'); None for a good image, or where nobody drew one."""
     kind: Kind
@@ -129,7 +130,7 @@ class Content:
     published: Published | None
     classes: tuple[ClassContent, ...]
     examples: tuple[Example, ...]
-    scale: tuple[float, float]
-    """The ends of the colour scale of all heatmaps."""
+    scale: ColourScale
+    """Of all heatmaps."""
     curve: LearningCurve
     check: DataCheck

@@ -1,4 +1,4 @@
-"""Anomaly maps as pictures, all on one colour scale.
+"""Anomaly maps as pictures, on a colour scale that the image does not decide.
 
 A scale has two ends, in the map's own unit: a value at or below `low` leaves the image as it is, a value at or above
 `high` has the full colour. Nothing is stretched per image, so that the same value looks the same in every picture and

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from invad.colours import ColourScale
 from invad.records import GOOD
 from invad.report.content import Cut, Example
 from invad.report.figures import overlay
@@ -57,14 +58,14 @@ class Card:
 def make_cards(
     examples: Sequence[Example],
     thresholds: Sequence[tuple[Cut | None, Cut | None]],
-    scale: tuple[float, float],
+    scale: ColourScale,
 ) -> list[Card]:
     """Return the gallery, at the largest size that fits; at the smallest, as many as fit.
 
     Args:
         examples: in the order of the page.
         thresholds: the thresholds of the image and of pixels for each example.
-        scale: the ends of the colour scale.
+        scale: of the heatmaps.
     """
     pairs = list(zip(examples, thresholds, strict=True))
     return fit(len(pairs), lambda at, edge, quality: _card(f"p{at}", *pairs[at], scale, edge, quality))
@@ -95,7 +96,7 @@ def _card(
     key: str,
     example: Example,
     cuts: tuple[Cut | None, Cut | None],
-    scale: tuple[float, float],
+    scale: ColourScale,
     edge: int,
     quality: int,
 ) -> Card:
@@ -116,7 +117,7 @@ def _card(
         score=f"{example.score:.4g}",
         anomalous=anomalous,
         image=data_uri(image, quality),
-        heatmaps=(data_uri(overlay(image, example.anomaly_map, *scale), quality),),
+        heatmaps=(data_uri(overlay(image, example.anomaly_map, *scale.of(example.class_name)), quality),),
         truth="" if example.mask is None else contours(example.mask, size),
         found="" if found is None else contours(found, size),
         why_empty="nobody drew it" if anomalous else "no defect",

@@ -50,7 +50,13 @@ def render(content: Content) -> str:
     cards = make_cards(content.examples, [_cuts(by_name, one) for one in content.examples], content.scale)
     results = {one.name: one for one in content.results[0].classes}
     sections = [
-        make_section(f"class-{at}", one, results.get(one.name), [card for card in cards if card.class_name == one.name])
+        make_section(
+            f"class-{at}",
+            one,
+            results.get(one.name),
+            [card for card in cards if card.class_name == one.name],
+            content.scale.of(one.name),
+        )
         for at, one in enumerate(content.classes, start=1)
     ]
     data = {section.key: script_data(by_name[section.name], section) for section in sections if section.cuts}
@@ -68,7 +74,6 @@ def render(content: Content) -> str:
         sections=sections,
         left_out=len(content.examples) - len(cards),
         dots=DOTS,
-        scale=[f"{end:.3g}" for end in content.scale],
         learning=learning_plot(content.curve),
         check=content.check,
     )

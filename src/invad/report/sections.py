@@ -58,10 +58,18 @@ class Section:
     """At the first threshold."""
     plots: tuple[Plot, ...]
     groups: tuple[Group, ...]
+    colours: tuple[float, float]
+    """Where those of the heatmaps begin and end."""
     notes: tuple[str, ...]
 
 
-def make_section(key: str, content: ClassContent, result: ClassResult | None, cards: Sequence[Card]) -> Section:
+def make_section(
+    key: str,
+    content: ClassContent,
+    result: ClassResult | None,
+    cards: Sequence[Card],
+    colours: tuple[float, float],
+) -> Section:
     """Return a class as the page shows it.
 
     Args:
@@ -69,6 +77,7 @@ def make_section(key: str, content: ClassContent, result: ClassResult | None, ca
         content: its test images.
         result: its numbers, by whichever protocol.
         cards: its part of the gallery.
+        colours: where those of the heatmaps begin and end.
     """
     chart = make_chart(content.defects, content.scores, [cut.value for cut in content.cuts])
     start = content.cuts[0].value if content.cuts else None
@@ -93,6 +102,7 @@ def make_section(key: str, content: ClassContent, result: ClassResult | None, ca
             for name in grouped
             if (own := tuple(card for card in cards if card.defect == name))
         ),
+        colours=colours,
         notes=tuple(dict.fromkeys((*content.notes, *(result.reasons.values() if result else ())))),
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from invad.colours import ColourScale
 from invad.files import write_text
 from invad.metrics import Differences, Interval, Results, is_real
 from invad.records import GOOD
@@ -27,13 +28,14 @@ class Side:
 
     name: str
     results: Results
-    scale: tuple[float, float]
-    """The ends of its colour scale."""
+    scale: ColourScale
+    """Of its heatmaps."""
     settings: Mapping[str, str]
 
-    def place(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Where scores lie on the run's own scale: 0 where its colours begin, 1 where they end."""
-        low, high = self.scale
+    def place(self, scores: NDArray[np.float32], classes: Sequence[str]) -> NDArray[np.float64]:
+        """Where the scores of images of these classes lie on the run's own scale: 0 where colours begin, 1 where they
+        end."""
+        low, high = np.array([self.scale.of(name) for name in classes]).T
         found: NDArray[np.float64] = (scores.astype(np.float64) - low) / (high - low)
         return found
 
@@ -167,7 +169,6 @@ def render(content: Beside) -> str:
             if first.settings.get(name) != second.settings.get(name)
         },
         sections=[_section(at, one, cards) for at, one in enumerate(content.classes, start=1)],
-        scales=[[f"{end:.3g}" for end in side.scale] for side in content.sides],
         left_out=len(content.images) - len(cards),
         dots=DOTS,
     )
@@ -287,4 +288,4 @@ def _card(content: Beside, at: int, edge: int, quality: int) -> Card:
 
 def _heatmaps(content: Beside, found: PairImage, image: NDArray[np.uint8], quality: int) -> Iterator[str]:
     for side, anomaly_map in zip(content.sides, found.maps, strict=True):
-        yield data_uri(overlay(image, anomaly_map, *side.scale), quality)
+        yield data_uri(overlay(image, anomaly_map, *side.scale.of(found.class_name)), quality)

@@ -31,7 +31,8 @@ def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, mar
         thresholds={key: threshold.image for key, threshold in own.items()},
         pixel_threshold=pixel,
         pixel_thresholds={key: threshold.pixel for key, threshold in own.items()},
-        scale=predictor.scale,
+        scale=predictor.scale.of(None),
+        scales={name: predictor.scale.of(name) for name in predictor.scale.classes},
         calibration=None if calibration is None else _distribution(calibration),
         limits=schemas.Limits(
             body_bytes=limits.body_bytes, pixels=limits.pixels, batch=limits.batch, queue=limits.queue

@@ -105,7 +105,11 @@ class Info(Answer):
     thresholds: dict[str, float] = Field(description="Image thresholds of the classes that have their own.")
     pixel_threshold: float | None = Field(description="From which map value on regions begin, for unknown classes.")
     pixel_thresholds: dict[str, float] = Field(description="The same for the classes that have their own.")
-    scale: tuple[float, float] = Field(description="The map values that a `png` map shows as 0 and as 255.")
+    scale: tuple[float, float] = Field(
+        description="The map values where colours begin and end, which a `png` map shows as 0 and as 255, for images "
+        "of unknown class."
+    )
+    scales: dict[str, tuple[float, float]] = Field(description="The same for each class.")
     calibration: Calibration | None = Field(description="Null where the model has none.")
     limits: Limits = Field(description="What the server takes on at most.")
     auth: bool = Field(description="Whether requests need a bearer token.")

@@ -172,7 +172,7 @@ class Service:
             decision=decision,
             threshold=threshold,
             regions=[_region(region) for region in prediction.regions],
-            map=_picture(predictor, image, values, kind),
+            map=_picture(predictor, image, values, kind, class_name),
             error=None,
         )
         self._keep(result, upload, predictor, class_name)
@@ -233,20 +233,22 @@ def _region(region: Region) -> schemas.Region:
     )
 
 
-def _picture(predictor: Predictor, image: NDArray[np.uint8], values: NDArray[np.float32], kind: MapKind) -> str | None:
+def _picture(
+    predictor: Predictor, image: NDArray[np.uint8], values: NDArray[np.float32], kind: MapKind, class_name: str | None
+) -> str | None:
     """The map as base64 of a PNG, if one was asked for."""
     if kind == "none":
         return None
     assert predictor.scale is not None  # create_app refuses a predictor without
     match kind:
         case "png":
-            data = map_png(values, predictor.scale)
+            data = map_png(values, predictor.scale.of(class_name))
         case "values":
             data = values_png(values)
         case "image":
             data = png(image)
         case "overlay":
-            data = png(overlay(image, values, *predictor.scale))
+            data = png(overlay(image, values, *predictor.scale.of(class_name)))
     return base64.b64encode(data).decode("ascii")
 
 

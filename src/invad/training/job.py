@@ -164,7 +164,7 @@ def finish(job: Job, position: Position) -> None:
     write_curve(run)
     if job.images.held_back is not None:
         calibrate_run(run, quiet=True)
-    run.write_scale(*colour_scale(job.model, job.images.learnt))  # last: a run with a scale is complete
+    run.write_scale(colour_scale(job.model, job.images.learnt))  # last: a run with a scale is complete
 
 
 def _kept(best: Position, position: Position) -> str:

@@ -6,7 +6,7 @@ import { evenColours } from "./colours.js";
 import { listen } from "./intake.js";
 import { keysOn, setKeys, wireKeys } from "./keys.js";
 import { loadMarks, mark, markOf, openMarks, undo, wireMarks } from "./marks.js";
-import { decision, thresholds } from "./model.js";
+import { decision, scaleOf, thresholds } from "./model.js";
 import { drawModel, drawRegions, drawScore, drawVerdict } from "./panel.js";
 import { Queue } from "./queue.js";
 import { findRegions } from "./regions.js";
@@ -111,9 +111,10 @@ function draw() {
   const { selected, view } = state;
   const shown = ordered(state.entries, state.sort);
   const info = selected?.info ?? state.info;
-  const cuts = thresholds(info, selected?.className ?? state.className, view);
+  const className = selected?.className ?? state.className;
+  const cuts = thresholds(info, className, view);
   const regions = regionsOf(selected);
-  showPicture(selected, regions, cuts?.pixel ?? null, info.scale);
+  showPicture(selected, regions, cuts?.pixel ?? null, scaleOf(info, className));
   drawVerdict(selected);
   drawScore(
     selected,
@@ -121,7 +122,7 @@ function draw() {
   );
   drawRegions(selected, regions, highlight);
   drawStrip($("strip"), { entries: shown, selected, decisionOf: (entry) => decision(entry, view), markOf });
-  drawLegend(info.scale, cuts?.pixel ?? null);
+  drawLegend(info, className, cuts?.pixel ?? null);
   drawCounts(shown);
   drawProgress();
   const root = document.documentElement;
@@ -132,12 +133,13 @@ function draw() {
   $("viewer-note").hidden = !selected?.made;
 }
 
-function drawLegend([low, high], cut) {
+function drawLegend(info, className, cut) {
+  const [low, high] = scaleOf(info, className);
   $("legend-low").textContent = `≤ ${score(low)}`;
   $("legend-high").textContent = `≥ ${score(high)}`;
   $("legend-cut").hidden = cut === null;
   if (cut !== null) $("legend-cut").style.left = `${100 * Math.min(1, Math.max(0, (cut - low) / (high - low)))}%`;
-  const parts = ["One scale for all images of this model"];
+  const parts = [className in info.scales ? `The colours of ${className}` : "The same colours for all images"];
   if (cut !== null) parts.push(`outlines at ${score(cut)}`);
   $("legend-text").textContent = parts.join("; ");
 }

@@ -15,6 +15,9 @@ export function thresholds(info, className, view) {
   return { image: view, pixel: view + (own ? own.pixel - own.image : 0) };
 }
 
+// Where colours begin and end for images of a class.
+export const scaleOf = (info, className) => info.scales[className] ?? info.scale;
+
 export function decide(score, cuts) {
   if (cuts === null) return null;
   return score >= cuts.image ? "defective" : "good";

@@ -133,6 +133,8 @@ function item(region, index, highlight) {
   return element;
 }
 
+const colours = ([low, high]) => `from ${score(low)} (clear) to ${score(high)} (yellow)`;
+
 export function drawModel() {
   const { info } = state;
   const { calibration, limits } = info;
@@ -142,7 +144,8 @@ export function drawModel() {
     ["Trained on", info.classes.join(", ") || "not known"],
     ["Threshold", info.threshold === null ? "none" : score(info.threshold)],
     ...Object.entries(info.thresholds).map(([name, cut]) => [`Threshold of ${name}`, score(cut)]),
-    ["Colours", `from ${score(info.scale[0])} (clear) to ${score(info.scale[1])} (yellow), for all images`],
+    ["Colours", colours(info.scale)],
+    ...Object.entries(info.scales).map(([name, scale]) => [`Colours of ${name}`, colours(scale)]),
     ["Looks at", `${info.image_size[1]} × ${info.image_size[0]} pixels`],
     ["Takes", `files up to ${bytes(limits.body_bytes)} and ${pixels(limits.pixels)}`],
     ["InvAD", info.version],

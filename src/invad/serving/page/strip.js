@@ -1,6 +1,7 @@
 // Recent images as a strip: one option of a list box each, moved along by the arrow keys.
 
 import { paint } from "./map.js";
+import { scaleOf } from "./model.js";
 import { DECISIONS, MARKS, score } from "./words.js";
 
 const THUMB = 160; // pixels of a thumbnail's longer side; shown at half of that, sharp on fine screens
@@ -53,7 +54,7 @@ function option(entry) {
   if (entry.thumb) {
     const heat = document.createElement("canvas");
     heat.className = "heat";
-    paint(heat, entry.map, entry.info.scale);
+    paint(heat, entry.map, scaleOf(entry.info, entry.className));
     thumb.append(entry.thumb, heat);
     const shape = Math.min(1, entry.result.width / entry.result.height);
     const flat = Math.min(1, entry.result.height / entry.result.width);
