@@ -54,6 +54,7 @@ TRIALS = {
     "paper-600-small": paper(600, ALL, blocks=SMALL),
     "aligned-600-small": aligned(600, ALL, blocks=SMALL),
     "paper-1000-analytic": paper(1000, ALL, encoder="analytic"),
+    "aligned-200-analytic": aligned(200, ALL, encoder="analytic"),
     "aligned-1000-analytic": aligned(1000, ALL, encoder="analytic"),
     "paper-4000-pill": paper(4000, ("pill",)),
     "aligned-4000-pill": aligned(4000, ("pill",)),
@@ -136,12 +137,6 @@ def table(folder: Path, seeds: list[int]) -> str:
             values = [shown(average([mean[key] for mean in means])) for key in KEYS]
             rows.append([name, str(len(trial.classes)), str(len(done)), f"{minutes:.1f}", *values])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def results_of(run: Path) -> dict[str, float | None]:
-    """The means of the fifteen metrics that an evaluation left in a run."""
-    found = json.loads((run / "evaluation/results-exact.json").read_text(encoding="utf-8"))
-    return dict(found["mean"])
 
 
 def minutes_of(run: Path) -> float:

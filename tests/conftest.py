@@ -53,6 +53,7 @@ def bottles(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         epochs=12,
         batch_size=16,
         held_back=0.5,
+        recipe="aligned",
     )
     run = invad.train(settings, tmp_path_factory.mktemp("bottles") / "run", quiet=True)
     invad.calibrate(run, false_alarms=0.05, overwrite=True, quiet=True)

@@ -220,14 +220,10 @@ def test_wishes_that_contradict_each_other(trained: Path, tmp_path: Path) -> Non
         export(trained, tmp_path / "a.onnx", to="pt2")
 
 
-@pytest.mark.parametrize(
-    ("kind", "precision"), [("onnx", "fp16"), ("openvino", "fp16"), ("openvino", "bf16"), ("pt2", "bf16")]
-)
-def test_lower_precisions_say_what_they_cost(kind: str, precision: str, trained: Path, tmp_path: Path) -> None:
-    path = tmp_path / FILES[kind]
-    found = export(trained, path, to=kind, precision=precision, max_drop=100)  # type: ignore[arg-type]
-    assert found.loss is not None and found.loss.measure == "image AUROC"
-    assert found.differences.map < 0.2
+def test_a_lower_precision_says_what_it_costs(trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / FILES["openvino"]
+    found = export(trained, path, to="openvino", precision="fp16", max_drop=100)
+    assert found.loss is not None and found.loss.measure == "image AUROC" and found.differences.map < 0.2
 
 
 def test_a_precision_that_costs_too_much_is_refused(
@@ -241,11 +237,10 @@ def test_a_precision_that_costs_too_much_is_refused(
     assert path.read_bytes() == before, "what stood there still stands"
 
 
-@pytest.mark.parametrize("kind", ["onnx", "openvino"])
-def test_int8(kind: str, trained: Path, tmp_path: Path) -> None:
+def test_int8_of_any_size(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
-    path = tmp_path / FILES[kind]
-    found = export(trained, path, to=kind, precision="int8", max_drop=100)  # type: ignore[arg-type]
+    path = tmp_path / FILES["openvino"]
+    found = export(trained, path, to="openvino", precision="int8", max_drop=100)
     assert found.loss is not None and found.differences.map < 0.5
     scorer = open_model(path, device="cpu").scorer
     whole, resized = scorer(photos(1, 64, 96)), scorer(photos(2, 90, 70))

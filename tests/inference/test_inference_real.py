@@ -1,4 +1,4 @@
-"""Real bottles: what is held back calibrates, the promise holds on images never used, and defects get regions."""
+"""Real bottles: calibration on what is held back, regions where defects are, and the same answers from every format."""
 
 from pathlib import Path
 
@@ -7,9 +7,14 @@ import pytest
 from scipy.stats import betabinom
 
 import invad
-from invad.data.images import read_size
+from invad.data import open_datasets
+from invad.data.images import read_mask, read_size, resize_mask
+from invad.inference.decisions import Prediction
 from invad.inference.drift import compare
+from invad.inference.exporting import SUFFIX, Precision, Target, export
 from invad.inference.thresholds import alarm_ranks, from_normal
+from invad.metrics import auroc_image, auroc_pixel
+from invad.records import Record
 
 pytestmark = [pytest.mark.shared, pytest.mark.slow]
 RATE = 0.05
@@ -75,3 +80,58 @@ def test_another_light_is_drift(bottles: Path, shared: Path) -> None:
     images = [invad.data.read_image(path) // 2 for path in sorted((shared / "data/mvtec/bottle/test/good").iterdir())]
     scores = [prediction.score for prediction in predictor.stream(images)]
     assert compare(predictor.calibration.reference(), scores).warns
+
+
+@pytest.fixture(scope="module")
+def tested(shared: Path) -> tuple[Record, ...]:
+    return open_datasets([f"mvtec:{shared / 'data/mvtec'}"], ["bottle"]).split("test")
+
+
+@pytest.fixture(scope="module")
+def answers(bottles: Path, tested: tuple[Record, ...]) -> list[Prediction]:
+    """Those of the run itself."""
+    return list(invad.load(bottles).stream(record.image for record in tested))
+
+
+def accuracy(found: list[Prediction], tested: tuple[Record, ...]) -> tuple[float, float]:
+    """Image and pixel AUROC in percent."""
+    maps = np.stack([prediction.map for prediction in found])
+    blank = np.zeros(maps.shape[1:], dtype=bool)
+    masks = [blank if r.mask is None else resize_mask(read_mask(r.mask), blank.shape) for r in tested]
+    scores = [prediction.score for prediction in found]
+    image, pixel = auroc_image(scores, [record.anomalous for record in tested]), auroc_pixel(maps, np.stack(masks))
+    return 100 * image, 100 * pixel
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision"),
+    [
+        *((kind, "fp32") for kind in SUFFIX),
+        ("onnx", "fp16"),
+        ("onnx", "int8"),
+        ("openvino", "bf16"),
+        ("openvino", "int8"),
+        ("pt2", "bf16"),
+    ],
+)
+def test_every_format_answers_as_its_run(
+    kind: Target,
+    precision: Precision,
+    bottles: Path,
+    tested: tuple[Record, ...],
+    answers: list[Prediction],
+    tmp_path: Path,
+) -> None:
+    """Exactly in fp32; below, image AUROC within 0.2 points of the run's, and pixel AUROC within 0.1."""
+    for module in ("onnx", "onnxruntime", "openvino", "nncf"):
+        pytest.importorskip(module)
+    path = tmp_path / f"bottles{SUFFIX[kind]}"
+    export(bottles, path, to=kind, precision=precision, max_drop=0.2)
+    found = list(invad.load(path).stream(record.image for record in tested))
+    if precision == "fp32":
+        spread = max(float(prediction.map.max()) for prediction in answers)
+        for ours, theirs in zip(answers, found, strict=True):
+            assert np.abs(ours.map - theirs.map).max() < 1e-4 * spread
+            assert (ours.anomalous, len(ours.regions)) == (theirs.anomalous, len(theirs.regions))
+    (image, pixel), (own_image, own_pixel) = accuracy(found, tested), accuracy(answers, tested)
+    assert abs(image - own_image) <= 0.2 and abs(pixel - own_pixel) <= 0.1, f"{image - own_image}, {pixel - own_pixel}"

@@ -15,8 +15,8 @@ from invad.inference.onnx_file import missing_extra
 
 FLOAT = r"^(?!folded\.(encoder|neck|decoder)).*$"
 """Nodes that stay float, by name: all that are not of these modules."""
-NORMS = ["MVN"]
-"""Kinds of nodes that stay float: layer norms, which take no time, and cost accuracy in int8 (see docs/export.md)."""
+NORMS = {True: ["ReduceMean", "Sub", "Pow", "Sqrt", "Div"], False: ["MVN"]}
+"""Kinds of nodes that stay float, in ONNX and in OpenVINO: those of layer norms, which take no time."""
 CALIBRATION_IMAGES = 200
 """More do not change the ranges."""
 
@@ -42,5 +42,5 @@ def quantise(model: Any, images: Sequence[NDArray[np.uint8]]) -> Any:
         model,
         nncf.Dataset([{"images": image} for image in chosen] if is_onnx else chosen),
         subset_size=len(chosen),
-        ignored_scope=nncf.IgnoredScope(patterns=[FLOAT], types=NORMS, validate=False),
+        ignored_scope=nncf.IgnoredScope(patterns=[FLOAT], types=NORMS[is_onnx], validate=False),
     )
