@@ -1,4 +1,4 @@
-"""Time one image at a time from decoded pixels to blurred map and score, in every form of the model.
+"""Time one image, and eight at once, from decoded pixels to blurred map and score, in every form of the model.
 
     python benchmarks/inference.py                        # times: both published models, random weights
     python benchmarks/inference.py --run runs/bottle      # accuracy: every format and precision on a run's test images
@@ -42,6 +42,8 @@ from literal import LiteralInvAD, literal_map
 
 SIZE = (256, 256)
 PHOTO = 900
+TOGETHER = 8
+"""Images of a batch."""
 MODELS = {"InvAD-lite": ("resnet34", (4, 4, 4)), "InvAD": ("wide_resnet50_2", (2, 2, 2))}
 FORMS = ("torch", "torch folded", "onnxruntime", "openvino fp32", "openvino bf16", "openvino int8")
 
@@ -131,18 +133,34 @@ def times(name: str, rounds: int, forms: list[str], cache: Path | None) -> None:
         normal = [resize_image(image, SIZE) for image in images]
         found = {"eager original": literal_scorer(model)}
         found |= scorers(model, SIZE, normal, forms, (cache or Path(folder)) / name)
-        taken: dict[str, list[float]] = {form: [] for form in found}
+        alone: dict[str, list[float]] = {form: [] for form in found}
+        together: dict[str, list[float]] = {form: [] for form in found}
         for turn in range(rounds + 2):
             for form, scorer in found.items():
-                image = images[turn % len(images)]
                 time.sleep(0.2)  # threads of the form before spin a while, waiting for more
-                started = time.perf_counter()
-                scorer(resize_image(image, SIZE)[None])
-                taken[form].append(time.perf_counter() - started)
-    print(f"\n## {name} ({encoder}), {rounds} rounds\n\n| form | ms | times the original |\n|---|---:|---:|")
-    medians = {form: statistics.median(values[2:]) for form, values in taken.items()}
-    for form, median in medians.items():
-        print(f"| {form} | {1e3 * median:.1f} | {medians['eager original'] / median:.2f} |", flush=True)
+                alone[form].append(timed(scorer, images[turn % len(images) :][:1]))
+        for _ in range(4):
+            for form, scorer in found.items():
+                time.sleep(0.2)
+                together[form].append(timed(scorer, images * (TOGETHER // len(images))) / TOGETHER)
+    print(f"\n## {name} ({encoder}), {rounds} rounds; {TOGETHER} at once: milliseconds an image, 3 rounds\n")
+    print(f"| form | ms | times the original | {TOGETHER} at once | times the original |\n|---|---:|---:|---:|---:|")
+    one = {form: statistics.median(values[2:]) for form, values in alone.items()}
+    several = {form: statistics.median(values[1:]) for form, values in together.items()}
+    first = "eager original"
+    for form in found:
+        print(
+            f"| {form} | {1e3 * one[form]:.1f} | {one[first] / one[form]:.2f} | {1e3 * several[form]:.1f} | "
+            f"{several[first] / several[form]:.2f} |",
+            flush=True,
+        )
+
+
+def timed(scorer: Callable[[NDArray[np.uint8]], object], images: list[NDArray[np.uint8]]) -> float:
+    """Seconds from photos to maps and scores."""
+    started = time.perf_counter()
+    scorer(np.stack([resize_image(image, SIZE) for image in images]))
+    return time.perf_counter() - started
 
 
 def accuracy(folder: Path, forms: list[str]) -> None:
