@@ -17,12 +17,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 import invad
 from invad.data import ImageSource, open_datasets
@@ -154,13 +156,33 @@ def times(name: str, rounds: int, forms: list[str], cache: Path | None) -> None:
             f"{several[first] / several[form]:.2f} |",
             flush=True,
         )
+    print_limit(model)
 
 
 def timed(scorer: Callable[[NDArray[np.uint8]], object], images: list[NDArray[np.uint8]]) -> float:
     """Seconds from photos to maps and scores."""
+    return seconds(lambda: scorer(np.stack([resize_image(image, SIZE) for image in images])))
+
+
+def seconds(work: Callable[[], object]) -> float:
     started = time.perf_counter()
-    scorer(np.stack([resize_image(image, SIZE) for image in images]))
+    work()
     return time.perf_counter() - started
+
+
+def print_limit(model: InvAD) -> None:
+    """The least that the machine needs for an image's multiplications, by a large matrix product."""
+    with FlopCounterMode(display=False) as counter:
+        fold(model, SIZE)(torch.zeros(1, 3, *SIZE, dtype=torch.uint8))
+    work, n = counter.get_total_flops(), 4096
+    print(f"\nAn image takes {work / 1e9:.1f} GFLOP. By a matrix product of {n} x {n} that is at least")
+    for dtype in (torch.float32, torch.bfloat16):
+        a, b = torch.randn(2, n, n).to(dtype)
+        rate = 2 * n**3 / min(seconds(partial(torch.mm, a, b)) for _ in range(5))
+        print(
+            f"{1e3 * work / rate:.0f} ms in {str(dtype).removeprefix('torch.')}, at {rate / 1e9:.0f} GFLOP/s",
+            flush=True,
+        )
 
 
 def accuracy(folder: Path, forms: list[str]) -> None:

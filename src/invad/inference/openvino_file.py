@@ -101,8 +101,7 @@ class OpenVinoScorer:
         faster than a batch.
         """
         if images.shape[1:3] != self.size:
-            found = self._any_size(images)
-            return np.array(found["map"]), np.array(found["score"])
+            return self.as_filed(images)
         if len(images) == 1:
             found = self._one(images)
             return np.array(found["map"]), np.array(found["score"])
@@ -117,6 +116,11 @@ class OpenVinoScorer:
             self._several.start_async([images[i : i + 1]], i)
         self._several.wait_all()
         return maps, scores
+
+    def as_filed(self, images: NDArray[np.uint8]) -> Scores:
+        """Return the same by the graph as it stands in the file, which is what other programs run."""
+        found = self._any_size(images)
+        return np.array(found["map"]), np.array(found["score"])
 
     @cached_property
     def _any_size(self) -> Any:

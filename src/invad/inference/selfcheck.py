@@ -1,13 +1,14 @@
 """Does an exported model say what its run says? Asked at every export, on real images where there are any."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from invad.inference.scorer import Scorer
+from invad.inference.scorer import Scorer, Scores
 
+Scoring = Callable[[NDArray[np.uint8]], Scores]
 TINY = float(np.finfo(np.float32).tiny)
 BOUND = 1e-4
 """The largest difference of an fp32 map that is rounding, as a share of the map's range."""
@@ -38,8 +39,8 @@ class Loss:
         return self.before - self.after
 
 
-def compare(reference: Scorer, scorer: Scorer, images: Sequence[NDArray[np.uint8]]) -> Differences:
-    """Return the largest differences between two scorers, one image (H, W, 3) at a time.
+def compare(reference: Scoring, scorer: Scoring, images: Sequence[NDArray[np.uint8]]) -> Differences:
+    """Return the largest differences between two ways to score, one image (H, W, 3) at a time.
 
     Example:
         >>> def zeros(images):
