@@ -12,6 +12,7 @@ from PIL import Image
 
 import invad
 from invad.cli.main import run as invad_command
+from invad.colours import ColourScale
 from invad.data import make_synthetic
 from invad.errors import InvadError, ModelFileError, SettingsError
 from invad.inference.exporting import export
@@ -132,12 +133,20 @@ def test_another_format_version_is_refused(exported: Callable[[str], Path], tmp_
 
     model = onnx.load(exported("onnx"))
     text = next(p.value for p in model.metadata_props if p.key == KEY)
-    newer = MARK.sub(EMPTY.encode(), text.replace('"version": 1', '"version": 2').encode()).decode()
+    newer = MARK.sub(EMPTY.encode(), text.replace('"version": 2', '"version": 3').encode()).decode()
     onnx.helper.set_model_props(model, {KEY: newer})
     path = tmp_path / "newer.onnx"
     path.write_bytes(seal(model.SerializeToString()))
-    with pytest.raises(ModelFileError, match="reads 'invad-model' 1"):
+    with pytest.raises(ModelFileError, match="reads 'invad-model' 2"):
         open_model(path)
+
+
+def test_a_manifest_of_before_classes_had_colours_is_read() -> None:
+    from invad.inference.manifest import Manifest
+
+    manifest = Manifest(size=(64, 96), precision="fp32", scale=ColourScale(0.1, 0.9), model="0" * 64)
+    values = {**json.loads(manifest.to_json()), "version": 1, "scale": [0.1, 0.9]}
+    assert Manifest.from_json(json.dumps(values), "old.onnx") == manifest
 
 
 def test_pt2_that_could_run_code_is_refused(exported: Callable[[str], Path], tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from invad.errors import ModelFileError
 from invad.records import Size
 
 NAME = "invad-model"
-FORMAT = 1
+FORMAT = 2
+"""The version of the text; in 1 the scale was a pair, since classes had none of their own."""
 KEY = "invad"
 """Under which name the text lies in a file's own metadata."""
 MARK = re.compile(rb"invad-sha256:([0-9a-f]{64})")
@@ -69,7 +70,7 @@ class Manifest:
             del values["checksum"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelFileError(f"{origin} was not made by `invad export` ({error})") from error
-        if found != (NAME, FORMAT):
+        if found not in ((NAME, 1), (NAME, FORMAT)):
             raise ModelFileError(
                 f"{origin} has format {found[0]!r} {found[1]!r}; this version of invad reads {NAME!r} {FORMAT!r}. "
                 f"Export it again from its run"
@@ -77,8 +78,8 @@ class Manifest:
         try:
             for name in ("size", "classes"):
                 values[name] = tuple(values[name])
-            scale = values.pop("scale")  # a pair where the file was made before classes had scales of their own
-            known = ColourScale(*scale) if isinstance(scale, list) else ColourScale.from_values(scale)
+            scale = values.pop("scale")
+            known = ColourScale(*scale) if found == (NAME, 1) else ColourScale.from_values(scale)
             return cls(scale=known, **values)
         except (KeyError, TypeError) as error:
             raise ModelFileError(f"{origin} is damaged ({error}); export it again from its run") from error
