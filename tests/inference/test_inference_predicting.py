@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,13 +16,13 @@ from PIL import Image
 
 import invad
 from invad.cli.main import run
+from invad.colours import ColourScale
 from invad.data.images import read_image
 from invad.errors import ImageError, RunError, SettingsError
 from invad.inference.inputs import Item
 from invad.inference.journal import WORK, Journal
 from invad.inference.predicting import Output, Predicting, output_name
 from invad.inference.sharding import Shard, current_shard
-from invad.report.figures import overlay
 
 PARTS = ("image", "score", "share_below", "anomalous", "regions", "error")
 
@@ -335,15 +336,13 @@ def test_a_journal_cut_at_any_byte_ends_the_same(tmp_path: Path) -> None:
 
 
 def test_a_known_class_has_its_own_colours(trained: Path, data: Path, tmp_path: Path) -> None:
-    path = next((data / "fabric/test").glob("[!g]*/*.png"))
+    folder = shutil.copytree(trained, tmp_path / "run")
+    invad.Run.open(folder).write_scale(ColourScale(1.9, 2.0, {"fabric": 0.01}))
+    path = next((data / "fabric/test").glob("*/*.png"))
     manifest = tmp_path / "images.jsonl"
     manifest.write_text("".join(json.dumps({"image": str(path), **more}) + "\n" for more in ({}, {"class": "fabric"})))
-    assert run(["predict", str(trained), str(manifest), "--out", str(tmp_path / "out"), "--quiet"]) == 0
-    prediction, scale = invad.load(trained)(path), invad.Run.open(trained).scale()
-    assert set(scale.classes) == {"capsule", "fabric", "washer", "wood"}
+    assert run(["predict", str(folder), str(manifest), "--out", str(tmp_path / "out"), "--quiet"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
-    for line, name in zip(lines, (None, "fabric"), strict=True):
-        shown = np.asarray(Image.open(line["overlay"]), dtype=float)
-        wanted = {one: overlay(read_image(path), prediction.map, *scale.of(one)) for one in (None, "fabric")}
-        off = {one: np.abs(shown - picture).mean() for one, picture in wanted.items()}
-        assert min(off, key=lambda one: off[one]) == name
+    shown = [np.asarray(Image.open(line["overlay"]), dtype=float) for line in lines]
+    plain, coloured = (np.abs(picture - read_image(path)).mean() for picture in shown)
+    assert coloured > 3 * plain, "without a class it differs by the JPEG's loss alone"
