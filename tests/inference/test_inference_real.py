@@ -126,7 +126,8 @@ def test_every_format_answers_as_its_run(
     for module in ("onnx", "onnxruntime", "openvino", "nncf"):
         pytest.importorskip(module)
     path = tmp_path / f"bottles{SUFFIX[kind]}"
-    export(bottles, path, to=kind, precision=precision, max_drop=0.2)
+    exported = export(bottles, path, to=kind, precision=precision, max_drop=0.2)
+    assert exported.loss is None if precision == "fp32" else exported.loss.measure == "image AUROC"
     found = list(invad.load(path).stream(record.image for record in tested))
     if precision == "fp32":
         spread = max(float(prediction.map.max()) for prediction in answers)

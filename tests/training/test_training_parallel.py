@@ -74,7 +74,7 @@ def test_several_processes_follow_one(tmp_path: Path, count: int) -> None:
 
 @pytest.mark.slow
 def test_the_command_line_in_two_processes(tmp_path: Path) -> None:
-    make_synthetic(tmp_path / "data")
+    make_synthetic(tmp_path / "data", train=24, good=3, defective=1)
     settings = ["--encoder", "analytic", "--blocks", "1", "1", "1", "--image-size", "64", "--epochs", "2"]
     settings += ["--batch-size", "48", "--precision", "fp32", "--quiet", "--held-back", "0.1", "--latent-channels", "4"]
     data = ["--data", f"synthetic:{tmp_path / 'data'}"]

@@ -11,6 +11,6 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks/survive.py"
 
 @pytest.mark.slow
 def test_kills_at_random_moments() -> None:
-    ended = subprocess.run([sys.executable, str(SCRIPT), "--kills", "4"], capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, str(SCRIPT), "--kills", "3"], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "| **all** | **4** |" in ended.stdout and "0 runs lost" in ended.stdout
+    assert "| **all** | **3** |" in ended.stdout and "0 runs lost" in ended.stdout
