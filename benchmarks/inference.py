@@ -27,6 +27,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import invad
+from invad.colours import ColourScale
 from invad.data import ImageSource, open_datasets
 from invad.data.images import resize_image
 from invad.devices import to_device
@@ -108,7 +109,7 @@ def scorers(
 
     for form in forms:
         runtime, _, precision = form.partition(" ")
-        manifest = Manifest(size=size, precision=precision or "fp32", scale=(0.0, 1.0), model="")
+        manifest = Manifest(size=size, precision=precision or "fp32", scale=ColourScale(0.0, 1.0), model="")
         stem = cache / form.replace(" ", "-")
         if runtime == "onnxruntime":
             if not stem.with_suffix(".onnx").exists():
