@@ -20,7 +20,7 @@ from invad.inference.folding import fold, lower_precision
 from invad.inference.graph import ImageGraph
 from invad.inference.manifest import Manifest
 from invad.inference.opening import open_model
-from invad.inference.openvino_file import OpenVinoScorer
+from invad.inference.openvino_file import OpenVinoScorer, openvino_bytes, to_openvino
 from invad.inference.scorer import Scorer, plain_scorer
 from invad.inference.selfcheck import BOUND, Differences, Loss, Scoring, compare, measure_loss
 from invad.model import InvAD
@@ -142,8 +142,6 @@ def _build(model: InvAD, manifest: Manifest, to: Target, normal: Sequence[NDArra
     exported: Any = to_onnx(graph)
     if to == "onnx":
         return (onnx_bytes(quantise(exported, normal) if precision == "int8" else exported, manifest),)
-    from invad.inference.openvino_file import openvino_bytes, to_openvino
-
     exported = to_openvino(exported)
     xml, weights = openvino_bytes(quantise(exported, normal) if precision == "int8" else exported, manifest)
     return weights, xml
