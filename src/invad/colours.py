@@ -16,10 +16,11 @@ class ColourScale:
     get the model's.
 
     Example:
+        >>> import dataclasses
         >>> scale = ColourScale.from_peaks({"bottle": 0.6, "pill": 0.4})
         >>> scale.of("pill"), scale.of("screw")
         ((0.4, 0.6000000000000001), (0.5, 0.75))
-        >>> ColourScale.from_values(scale.to_values()) == scale
+        >>> ColourScale.from_values(dataclasses.asdict(scale)) == scale
         True
     """
 
@@ -39,11 +40,7 @@ class ColourScale:
         begin = self.classes.get(class_name or "")
         return (self.low, self.high) if begin is None else (begin, SPAN * begin)
 
-    def to_values(self) -> dict[str, Any]:
-        """Return it as JSON knows it."""
-        return {"low": self.low, "high": self.high, "classes": dict(self.classes)}
-
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "ColourScale":
-        """Return what `to_values` gave; of files of before 2026-11-26, which have no classes, too."""
+        """Return the scale of the fields that a file holds; those of before 2026-11-26 have no classes."""
         return cls(float(values["low"]), float(values["high"]), dict(values.get("classes", {})))

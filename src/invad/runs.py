@@ -14,6 +14,7 @@ curve.png           the losses, drawn
 evaluation/         results as JSON, CSV and Markdown, what a report needs, and the report
 """
 
+import dataclasses
 import json
 import platform
 import shutil
@@ -224,7 +225,7 @@ class Run:
 
     def write_scale(self, scale: ColourScale) -> None:
         """Record the colour scale of its pictures, with which a run is complete."""
-        write_text(self.scale_file, json.dumps(scale.to_values()) + "\n")
+        write_text(self.scale_file, json.dumps(dataclasses.asdict(scale)) + "\n")
 
     def scale(self) -> ColourScale:
         """Return the colour scale of its pictures.

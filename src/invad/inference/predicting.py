@@ -258,7 +258,7 @@ class Predicting:
             "calibration": calibration and hashlib.sha256(calibration.to_json().encode()).hexdigest(),
             "threshold": self._predictor.threshold,
             "class": self._class_name,
-            "scale": self._output.scale and self._output.scale.to_values(),
+            "scale": self._output.scale and dataclasses.asdict(self._output.scale),
             "maps": self._output.maps,
             "format": self._output.format,
         }
