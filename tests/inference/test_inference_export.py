@@ -284,3 +284,18 @@ def test_group_norms_of_an_encoder_stay_as_they_are() -> None:
     program = torch.export.export(Both(), (x,), strict=False).run_decompositions({op: _group_norm})
     assert sum(node.target == op for node in program.graph.nodes) == 1, "ours is written out, the encoder's is not"
     torch.testing.assert_close(program.module()(x), Both()(x))
+
+
+def test_openvino_gets_what_its_fast_kernels_need(exported: Callable[[str], Path]) -> None:
+    """Norms of one operation, and no resize for images of the model's size: without them only speed is lost."""
+    import openvino
+
+    from invad.inference.openvino_file import _for_one
+
+    def kinds(model: openvino.Model) -> list[str]:
+        return [op.get_type_name() for op in model.get_ordered_ops()]
+
+    whole = openvino.Core().read_model(exported("openvino"))
+    one = _for_one(whole, (64, 96))
+    assert "MVN" in kinds(whole) and "Floor" in kinds(whole)
+    assert "Floor" not in kinds(one) and one.output("map").shape == openvino.Shape([1, 64, 96])
