@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from invad import Run, TrainSettings
+from invad.colours import ColourScale
 from invad.errors import RunError
 from invad.records import Record
 
@@ -108,3 +109,13 @@ def test_images_of_a_run_are_those_that_it_was_started_with(tmp_path: Path) -> N
         run.check_held_back(records[:1], ["a"])
     (tmp_path / "records.jsonl").write_text('{"image": "0.png", "class": "a", "split": "train"}\n')
     run.check_records(records[:1], ["a"])  # a run of format 1 names no hashes
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"low": 0.1}', '{"low": 0.1, "high": 0.2, "classes": {"pill": 0.3}}'])
+def test_a_damaged_colour_scale(text: str, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.write_scale(scale := ColourScale.from_classes({"pill": (0.25, 0.5), "bottle": (0.75, 1.0)}))
+    assert run.scale() == scale and scale.of(None) == (0.5, 0.75) and scale.of("pill") == (0.25, 0.5)
+    run.scale_file.write_text(text, encoding="utf-8")
+    with pytest.raises(RunError, match=r"scale\.json is damaged or of another version .*--resume"):
+        run.scale()

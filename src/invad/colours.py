@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-SPAN = 1.5
-"""Where a class's colours end, in units of where they begin; defects of bottles and hazelnuts peak at 1.1 to 1.8."""
+Ends = tuple[float, float]
+"""Where colours begin, and where they are full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,30 +17,33 @@ class ColourScale:
 
     Example:
         >>> import dataclasses
-        >>> scale = ColourScale.from_peaks({"bottle": 0.6, "pill": 0.4})
+        >>> scale = ColourScale.from_classes({"bottle": (0.6, 1.0), "pill": (0.4, 0.6)})
         >>> scale.of("pill"), scale.of("screw")
-        ((0.4, 0.6000000000000001), (0.5, 0.75))
+        ((0.4, 0.6), (0.5, 0.8))
         >>> ColourScale.from_values(dataclasses.asdict(scale)) == scale
         True
     """
 
     low: float
     high: float
-    classes: Mapping[str, float] = field(default_factory=dict)
-    """Where the colours of a class begin; they end at SPAN times that."""
+    classes: Mapping[str, Ends] = field(default_factory=dict)
 
     @classmethod
-    def from_peaks(cls, peaks: Mapping[str, float]) -> "ColourScale":
-        """Return the scale of a model whose normal images' maps reach so high, by class."""
-        low = sum(peaks.values()) / len(peaks)
-        return cls(low, SPAN * low, dict(peaks))
+    def from_classes(cls, classes: Mapping[str, Ends]) -> "ColourScale":
+        """Return the scale of a model with these scales of its classes; its own is their mean."""
+        low, high = (sum(ends) / len(classes) for ends in zip(*classes.values(), strict=True))
+        return cls(low, high, dict(classes))
 
-    def of(self, class_name: str | None) -> tuple[float, float]:
+    def of(self, class_name: str | None) -> Ends:
         """Return where colours begin and end for images of a class; None: not known."""
-        begin = self.classes.get(class_name or "")
-        return (self.low, self.high) if begin is None else (begin, SPAN * begin)
+        return self.classes.get(class_name or "", (self.low, self.high))
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> "ColourScale":
-        """Return the scale of the fields that a file holds; those of before 2026-11-26 have no classes."""
-        return cls(float(values["low"]), float(values["high"]), dict(values.get("classes", {})))
+        """Return the scale of the fields that a file holds; those of before 2026-11-26 have no classes.
+
+        Raises:
+            AttributeError, KeyError, TypeError, ValueError: they are not what `dataclasses.asdict` gives.
+        """
+        classes = {name: (float(low), float(high)) for name, (low, high) in values.get("classes", {}).items()}
+        return cls(float(values["low"]), float(values["high"]), classes)

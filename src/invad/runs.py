@@ -231,11 +231,17 @@ class Run:
         """Return the colour scale of its pictures.
 
         Raises:
-            RunError: the training has not ended.
+            RunError: the training has not ended, or the file is damaged.
         """
         if not self.complete:
             raise RunError(f"{self.path} is not complete; finish it by `invad train --resume {self.path}`")
-        return ColourScale.from_values(json.loads(self.scale_file.read_text(encoding="utf-8")))
+        try:
+            return ColourScale.from_values(json.loads(self.scale_file.read_text(encoding="utf-8")))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"{self.scale_file} is damaged or of another version ({error}); delete it and write it anew by "
+                f"`invad train --resume {self.path}`"
+            ) from error
 
     @property
     def complete(self) -> bool:

@@ -335,14 +335,21 @@ def test_a_journal_cut_at_any_byte_ends_the_same(tmp_path: Path) -> None:
         assert b"".join(again.merged()) == whole
 
 
-def test_a_known_class_has_its_own_colours(trained: Path, data: Path, tmp_path: Path) -> None:
+def test_a_class_is_told_by_a_folder_or_a_manifest_and_has_its_own_colours(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
     folder = shutil.copytree(trained, tmp_path / "run")
-    invad.Run.open(folder).write_scale(ColourScale(1.9, 2.0, {"fabric": 0.01}))
+    invad.Run.open(folder).write_scale(ColourScale(1.9, 2.0, {"fabric": (0.01, 0.015)}))
     path = next((data / "fabric/test").glob("*/*.png"))
     manifest = tmp_path / "images.jsonl"
-    manifest.write_text("".join(json.dumps({"image": str(path), **more}) + "\n" for more in ({}, {"class": "fabric"})))
-    assert run(["predict", str(folder), str(manifest), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    manifest.write_text(json.dumps({"image": "line/1.png", "class": "fabric"}) + "\n")
+    for name in ("line", "line/fabric/monday"):
+        (tmp_path / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, tmp_path / name / "1.png")
+    roots = [str(tmp_path / "line"), str(manifest)]
+    assert run(["predict", str(folder), *roots, "--out", str(tmp_path / "out"), "--quiet"]) == 0
     lines = [json.loads(line) for line in (tmp_path / "out/predictions.jsonl").read_text().splitlines()]
+    assert [line.get("class") for line in lines] == [None, "fabric", "fabric"]
     shown = [np.asarray(Image.open(line["overlay"]), dtype=float) for line in lines]
-    plain, coloured = (np.abs(picture - read_image(path)).mean() for picture in shown)
-    assert coloured > 3 * plain, "without a class it differs by the JPEG's loss alone"
+    plain, *coloured = (np.abs(picture - read_image(path)).mean() for picture in shown)
+    assert min(coloured) > 3 * plain, "without a class it differs by the JPEG's loss alone"

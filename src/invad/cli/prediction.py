@@ -40,7 +40,8 @@ class Predict:
     """The score and map value from which on an image and a pixel count as anomalous. None: the run's calibration, and
     no decisions where there is none."""
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None
-    """The class of all images that a manifest gives none: its own thresholds decide. None: the overall ones."""
+    """The class of all images that a manifest gives none; its own thresholds decide. None: the class whose name a
+    folder above the image bears; the overall thresholds where none does."""
     scale: tuple[float, float] | None = None
     """The map values shown as untouched and as full colour. None: from the model's normal images, for each class its
     own."""

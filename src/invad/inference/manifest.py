@@ -17,7 +17,7 @@ from invad.errors import ModelFileError
 from invad.records import Size
 
 NAME = "invad-model"
-FORMAT = 2
+FORMAT = 3
 """The version of the text; in 1 the scale was a pair, since classes had none of their own."""
 KEY = "invad"
 """Under which name the text lies in a file's own metadata."""
@@ -81,7 +81,7 @@ class Manifest:
             scale = values.pop("scale")
             known = ColourScale(*scale) if found == (NAME, 1) else ColourScale.from_values(scale)
             return cls(scale=known, **values)
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{origin} is damaged ({error}); export it again from its run") from error
 
 

@@ -23,7 +23,7 @@ from invad.files import write_bytes
 from invad.inference.ahead import map_ahead
 from invad.inference.decisions import Prediction
 from invad.inference.drift import Drift, DriftWatch
-from invad.inference.inputs import STDIN, Item, list_inputs
+from invad.inference.inputs import STDIN, Item, class_of, list_inputs
 from invad.inference.journal import ImageNames, Journal
 from invad.inference.predictor import Predictor
 from invad.inference.sharding import Shard
@@ -77,7 +77,8 @@ class Predicting:
         predictor: with its thresholds.
         roots: images, folders, patterns, manifests, or `-` (see `invad.inference.inputs`).
         output: what to write, and where.
-        class_name: the class that the predictor takes images of unknown class for; None: not known.
+        class_name: the class of all images that a manifest gives none; None: that of the model's classes whose name a
+            folder above the image bears, if there is one.
         batch_size: images computed at a time.
         strict: stop at an image that cannot be read, instead of saying so in its line.
         shard: this process's part.
@@ -188,7 +189,7 @@ class Predicting:
         outcomes = self._predictor.outcomes(
             (item.path for item in images),
             batch_size=self._batch_size,
-            classes=(item.class_name or self._class_name for item in classes),
+            classes=map(self._class_of, classes),
         )
         first = self.summary.kept
         numbers = ((self._shard.rank + (first + i) * self._shard.count, item) for i, item in enumerate(numbered))
@@ -198,14 +199,18 @@ class Predicting:
     def _line(self, found: tuple[int, Item, Prediction | ImageError]) -> dict[str, Any]:
         number, item, outcome = found
         line: dict[str, Any] = {"image": str(item.path)}
-        if item.class_name or self._class_name:
-            line["class"] = item.class_name or self._class_name
+        class_name = self._class_of(item)
+        if class_name:
+            line["class"] = class_name
         try:
-            return line | self._values(number, item.path, line.get("class"), outcome)
+            return line | self._values(number, item.path, class_name, outcome)
         except ImageError as error:
             if self._strict:
                 raise
             return line | {"error": str(error)}
+
+    def _class_of(self, item: Item) -> str | None:
+        return item.class_name or self._class_name or class_of(item.path.absolute(), self._predictor.classes)
 
     def _values(
         self, number: int, path: Path, class_name: str | None, outcome: Prediction | ImageError

@@ -72,6 +72,7 @@ def render(content: Content) -> str:
         anomalous=sum(result.anomalous for result in first.classes),
         tables=make_tables(content.results, content.published, content.facts.notes),
         sections=sections,
+        own_scales=bool(content.scale.classes),
         left_out=len(content.examples) - len(cards),
         dots=DOTS,
         learning=learning_plot(content.curve),
