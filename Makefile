@@ -31,6 +31,10 @@ format: $(INSTALLED)  ## format the code
 	$(BIN)/ruff check --fix --select I src tests benchmarks scripts
 	$(BIN)/ruff format src tests benchmarks scripts
 
+docs: $(INSTALLED)  ## build the pages of docs/ as a site in site/
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 wheel: $(INSTALLED)  ## build the wheel, install it into a fresh environment and try it
 	$(BIN)/python scripts/try_wheel.py
 

@@ -1,6 +1,7 @@
 """The settings of a training run: documented where they are declared, checked when made, readable in a file.
 
-The command line and the settings file are both made from `TrainSettings`; None always means "as published".
+The command line and the settings file are both made from `TrainSettings`; None means what follows from model,
+recipe, data and encoder (`invad presets`).
 """
 
 import dataclasses

@@ -11,7 +11,7 @@ from invad.errors import RunError
 from invad.settings import TrainSettings
 
 SETTINGS = TrainSettings(encoder="analytic", image_size=(128,), batch_size=16, epochs=27, blocks=(1, 2, 2))
-"""Small enough for two cores in minutes; everything else is as published."""
+"""Small enough for two cores in minutes; everything else is the default."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,7 +43,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "data synthetic": ("invad.cli.data", "Synthetic", "make a data set to try things on"),
     "import-weights": ("invad.cli.published", "ImportWeights", "make a run of a published checkpoint"),
     "results": ("invad.cli.published", "Results", "show the published table, and runs beside it"),
-    "presets": ("invad.cli.training", "Presets", "show the published settings"),
+    "presets": ("invad.cli.training", "Presets", "show what settings become that are not given"),
     "demo": ("invad.cli.demo", "Demo", "all of it on images made on the spot, offline, in minutes"),
 }
 

@@ -11,7 +11,7 @@ import tyro
 
 from invad.errors import RunError, SettingsError
 from invad.model.backbones import BACKBONES, Backbone
-from invad.presets import EPOCHS, MODELS, RECIPES, Recipe, learning_rate
+from invad.presets import EPOCHS, FEWEST_STEPS, MODELS, MOST_STEPS, PASSES, RECIPES, Recipe, learning_rate
 from invad.processes import is_first
 from invad.settings import TrainSettings
 
@@ -152,6 +152,7 @@ def _recipes() -> "Table":
     }
     for name, show in rows.items():
         table.add_row(name, *(show(recipe) for recipe in RECIPES.values()))
+    table.add_row("length", "epochs, see below", f"{PASSES} epochs, {FEWEST_STEPS:,} to {MOST_STEPS:,} steps")
     return table
 
 

@@ -47,7 +47,7 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
     """Train a model and return its run folder.
 
     Args:
-        settings: what to train on and how; every None is replaced by its published value.
+        settings: what to train on and how; every None is replaced by what follows from model, recipe, data and encoder.
         out: the run folder to make; it must not exist, or be empty.
         encoder_file: the `encoder.safetensors` of another run, in place of the encoder's weights that settings name.
         quiet: show no progress.
