@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from invad.colours import ColourScale
 from invad.devices import choose_device, to_device
 from invad.inference.calibration import Calibration
 from invad.inference.predicting import Output, Predicting
@@ -56,7 +57,7 @@ def main() -> None:
             "the model alone": lambda: alone(model, pixels, device),
             "pixels of the model's size, in memory": lambda: sum(1 for _ in predictor.stream(pixels, batch_size=BATCH)),
             "`invad predict` on 900 x 900 JPEG files": lambda: command(predictor, files, None),
-            "the same, with overlays": lambda: command(predictor, files, (0.2, 0.6)),
+            "the same, with overlays": lambda: command(predictor, files, ColourScale(0.2, 0.6)),
         }
         measured = measure(rows, options.passes)
     say_where()
@@ -94,7 +95,7 @@ def alone(model: InvAD, pixels: list[NDArray[np.uint8]], device: torch.device) -
     return len(pixels)
 
 
-def command(predictor: Predictor, folder: Path, scale: tuple[float, float] | None) -> int:
+def command(predictor: Predictor, folder: Path, scale: ColourScale | None) -> int:
     """All that `invad predict` does after the model is loaded."""
     with tempfile.TemporaryDirectory() as out:
         output = Output(folder=Path(out), scale=scale)

@@ -87,13 +87,18 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def complete(out: Path) -> bool:
+    """Whether a row was trained to its end."""
+    try:
+        return invad.Run.open(out).complete
+    except RunError:
+        return False
+
+
 def train(row: Row, out: Path, data: Path, weights: Path) -> bool:
     """Train a row, or go on with it; False where it was complete."""
-    try:
-        invad.Run.open(out).scale()
+    if complete(out):
         return False
-    except RunError:
-        pass  # not there, or not complete
     if (out / "settings.toml").is_file():
         invad.resume(out)
         return True

@@ -133,11 +133,12 @@ def main() -> None:
         world = World(model, Path(folder))
         try:
             load(world, options)
-            faults = [*world.tally.faults, *missing_marks(world), *grown(world)]
+            marks = [*missing_marks(world), *grown(world)]
             world.end("stop")
         finally:
             world.process.kill()
     report(world, options)
+    faults = [*world.tally.faults, *marks]
     for fault in faults[:20]:
         print(f"FAULT {fault}")
     print(f"{len(faults)} faults")

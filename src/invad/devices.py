@@ -12,6 +12,8 @@ from invad.settings import Precision
 def choose_device(name: str) -> torch.device:
     """Return the device of this name; `auto` is the first accelerator there is, else the CPU.
 
+    `auto:2` is the third of several, counted in circles: which one a process takes that shares a machine with others.
+
     Raises:
         SettingsError: there is no such device on this machine.
 
@@ -19,9 +21,10 @@ def choose_device(name: str) -> torch.device:
         >>> choose_device("cpu")
         device(type='cpu')
     """
-    if name == "auto":
+    kind, _, number = name.partition(":")
+    if kind == "auto":
         if torch.cuda.is_available():
-            return torch.device("cuda")
+            return torch.device("cuda", int(number) % torch.cuda.device_count()) if number else torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)

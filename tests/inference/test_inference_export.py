@@ -16,8 +16,10 @@ from invad.colours import ColourScale
 from invad.data import make_synthetic
 from invad.errors import InvadError, ModelFileError, SettingsError
 from invad.inference.exporting import export
+from invad.inference.onnx_file import providers
 from invad.inference.opening import open_model
 from invad.inference.scorer import plain_scorer
+from invad.inference.sharding import Shard
 from invad.runs import Run, load_model
 
 pytest.importorskip("onnx")
@@ -299,3 +301,15 @@ def test_openvino_gets_what_its_fast_kernels_need(exported: Callable[[str], Path
     one = _for_one(whole, (64, 96))
     assert "MVN" in kinds(whole) and "Floor" in kinds(whole)
     assert "Floor" not in kinds(one) and one.output("map").shape == openvino.Shape([1, 64, 96])
+
+
+def test_every_process_has_a_device_that_its_file_can_use(exported: Callable[[str], Path]) -> None:
+    device = Shard(rank=3, count=4, local=3).device("auto")
+    for kind in FILES:
+        assert open_model(exported(kind), device=device).scorer(photos(1, 64, 96))[1].shape == (1,)
+    cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
+    assert providers(device, [cpu]) == providers("cpu", [cuda, cpu]) == [cpu]
+    assert providers("auto", [cuda, cpu]) == providers("cuda", [cuda, cpu]) == [cuda, cpu]
+    assert providers("cuda:2", [cuda, cpu]) == [(cuda, {"device_id": "2"}), cpu]
+    with pytest.raises(SettingsError, match="cannot use the device 'cuda:2'"):
+        providers("cuda:2", [cpu])

@@ -144,9 +144,9 @@ class OnnxScorer:
         options.log_severity_level = 3  # errors
         if threads is not None:
             options.intra_op_num_threads = threads
-        providers = _providers(device, onnxruntime.get_available_providers())
+        wanted = providers(device, onnxruntime.get_available_providers())
         try:
-            self._session = onnxruntime.InferenceSession(data, options, providers=providers)
+            self._session = onnxruntime.InferenceSession(data, options, providers=wanted)
         except Exception as error:  # its own kinds, which have no public base
             raise ModelFileError(f"{origin} cannot be opened by ONNX Runtime: {str(error)[:300]}") from error
         text = self._session.get_modelmeta().custom_metadata_map.get(KEY, "")
@@ -159,14 +159,22 @@ class OnnxScorer:
         return maps, scores
 
 
-def _providers(device: str, available: list[str]) -> list[str]:
-    """ONNX Runtime's name for a device."""
+def providers(device: str, available: list[str]) -> list[Any]:
+    """Return what ONNX Runtime calls a device, with its number where it has one, by what it has available.
+
+    Raises:
+        SettingsError: it has no such device.
+
+    Example:
+        >>> providers("auto:1", ["CPUExecutionProvider"])
+        ['CPUExecutionProvider']
+    """
     cuda = "CUDAExecutionProvider"
-    wanted = device.partition(":")[0]
+    wanted, _, number = device.partition(":")
     if wanted == "cpu" or (wanted == "auto" and cuda not in available):
         return ["CPUExecutionProvider"]
     if wanted in ("auto", "cuda") and cuda in available:
-        return [cuda, "CPUExecutionProvider"]
+        return [(cuda, {"device_id": number}) if number else cuda, "CPUExecutionProvider"]
     raise SettingsError(f"this ONNX Runtime cannot use the device {device!r}; it has {', '.join(available)}")
 
 

@@ -76,7 +76,7 @@ class OpenVinoScorer:
             raise missing_extra(error) from error
         check_seal(xml, origin, weights)
         core = openvino.Core()
-        name = "CPU" if device in ("auto", "cpu") else device.upper()
+        name = "CPU" if device.partition(":")[0] in ("auto", "cpu") else device.upper()
         if name not in core.available_devices:
             raise SettingsError(f"OpenVINO has no device {device!r} here; it has {', '.join(core.available_devices)}")
         try:

@@ -22,12 +22,13 @@ class Shard:
         return self.count == 1
 
     def device(self, name: str) -> str:
-        """Return the device for this process: where `name` is `auto`, each on a machine has its own accelerator."""
-        if self.alone or name != "auto":
-            return name
-        import torch
+        """Return the device for this process: where `name` is `auto`, each on a machine has its own accelerator.
 
-        return f"cuda:{self.local % torch.cuda.device_count()}" if torch.cuda.is_available() else name
+        Example:
+            >>> Shard(rank=5, count=8, local=1).device("auto")
+            'auto:1'
+        """
+        return f"auto:{self.local}" if name == "auto" and not self.alone else name
 
 
 def current_shard(environment: Mapping[str, str] = os.environ) -> Shard:
