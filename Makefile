@@ -22,7 +22,7 @@ demo: $(INSTALLED)  ## train, evaluate and look, offline, on images made on the 
 	$(BIN)/invad demo --out runs/demo --overwrite
 
 test: $(INSTALLED)  ## the tests; INVAD_TEST_DATA=FOLDER adds those on real images
-	$(BIN)/python -m pytest
+	$(BIN)/python scripts/check.py tests
 
 check: $(INSTALLED)  ## format, lint, strict types and tests: all that CI runs
 	$(BIN)/python scripts/check.py

@@ -1,21 +1,28 @@
-"""All checks, the same for people (`make check`) and CI: format, lint, strict types, tests."""
+"""The checks, the same for people (`make check`) and CI: format, lint, strict types, tests; or those that are named."""
 
+import os
 import subprocess
 import sys
 
-CHECKS = (
-    ("format", ("ruff", "format", "--check", "src", "tests", "benchmarks", "scripts")),
-    ("lint", ("ruff", "check", "src", "tests", "benchmarks", "scripts")),
-    ("types", ("mypy",)),
-    ("tests", ("pytest",)),
-)
+PROCESSES = min(4, os.cpu_count() or 1)
+"""That share the tests; each has one thread, since programs with as many threads as there are cores slow each other."""
+CHECKS = {
+    "format": ("ruff", "format", "--check", "src", "tests", "benchmarks", "scripts"),
+    "lint": ("ruff", "check", "src", "tests", "benchmarks", "scripts"),
+    "types": ("mypy",),
+    "tests": ("pytest", "--numprocesses", str(PROCESSES), "--dist", "loadfile"),
+}
 
 
 def main() -> int:
     """Run the checks up to the first that fails; return 0 if all pass."""
-    for name, command in CHECKS:
+    for name in sys.argv[1:] or CHECKS:
+        command = CHECKS[name]
         print(f"== {name}: {' '.join(command)}", flush=True)
-        code = subprocess.call((sys.executable, "-m", *command))
+        code = subprocess.call(
+            (sys.executable, "-m", *command),
+            env={"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+        )
         if code:
             print(f"== {name} failed")
             return code

@@ -70,7 +70,8 @@ def test_predictions_decide_by_it(fresh: Path, normal: Path, data: Path, tmp_pat
         invad.load(fresh, class_name="teapot")
     out = tmp_path / "out"
     manifest = tmp_path / "list.csv"
-    manifest.write_text(f"image,class\n{path},{name}\n{path},\n")
+    shutil.copy(path, tmp_path / "nowhere.png")
+    manifest.write_text(f"image,class\nnowhere.png,{name}\nnowhere.png,\n")
     assert run(["predict", str(fresh), str(manifest), "--out", str(out), "--quiet"]) == 0
     first, second = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
     assert (first["class"], first["share_below"]) == (name, own.share_below)

@@ -46,6 +46,11 @@ def test_a_region_covers_the_part_of_the_image_that_it_was_seen_in() -> None:
     assert region.peak == pytest.approx(0.9) and region.at == (70, 205)
 
 
+def test_half_a_pixel_more_is_rounded_up_as_the_page_does() -> None:
+    (region,) = find_regions(np.array([[1, 0], [0, 0]], dtype=np.float32), 0.5, (5, 2))
+    assert region.area == 3
+
+
 def test_pixels_that_touch_at_a_corner_are_one_region() -> None:
     values = np.eye(5, dtype=np.float32)
     assert len(find_regions(values, 0.5, (5, 5))) == 1

@@ -1,5 +1,6 @@
 """Where an image is not normal: connected regions of its map, in the image's own pixels."""
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -20,7 +21,7 @@ class Region:
     box: tuple[int, int, int, int]
     """Left, top, right and bottom; the last two are the first column and row outside, so right - left is the width."""
     area: int
-    """Pixels of the image that it covers, at least 1."""
+    """Pixels of the image that it covers, at least 1; a half is rounded up, as the inspection page does."""
     peak: float
     """The map's largest value in it."""
     at: tuple[int, int]
@@ -67,7 +68,7 @@ def _region(values: NDArray[np.float32], labels: NDArray[np.int32], label: int, 
             -(-(left + width) * size[1] // columns),
             -(-(top + height) * size[0] // rows),
         ),
-        area=max(1, round(area * size[0] * size[1] / (rows * columns))),
+        area=max(1, math.floor(area * size[0] * size[1] / (rows * columns) + 0.5)),
         peak=float(inside[y, x]),
         at=((2 * (left + int(x)) + 1) * size[1] // (2 * columns), (2 * (top + int(y)) + 1) * size[0] // (2 * rows)),
     )
