@@ -5,6 +5,7 @@ The command line and the settings file are both made from `TrainSettings`; None 
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -309,7 +310,16 @@ def to_toml(values: Mapping[str, Any]) -> str:
         epochs = 5
         data = ["folder:a"]
     """
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
+    return "".join(f"{name} = {_toml_value(value)}\n" for name, value in values.items() if value is not None)
+
+
+def _toml_value(value: Any) -> str:
+    """A value as TOML writes it: as JSON does, but for infinity and the characters that have to be escaped."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if isinstance(value, float):
+        return repr(float(value))  # `inf`, where JSON has `Infinity`
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def given(value: T | None) -> T:
@@ -344,6 +354,9 @@ def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
 
 def _check(s: TrainSettings) -> None:
     """Refuse what cannot be meant."""
+    for name, value in dataclasses.asdict(s).items():
+        for item in value if isinstance(value, tuple) else (value,):
+            _check_value(name, item)
     positive: dict[str, float | None] = {
         "steps": s.steps,
         "epochs": s.epochs,
@@ -385,3 +398,11 @@ def _check(s: TrainSettings) -> None:
         )
     if s.model not in MODELS:
         raise SettingsError(f"model must be one of {', '.join(MODELS)}, not {s.model!r}")
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Refuse what no settings file can give back."""
+    if isinstance(value, float) and math.isnan(value):
+        raise SettingsError(f"{name} must be a number, not nan")
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise SettingsError(f"{name} = {value!r} is not text that UTF-8 can hold; rename the file or folder")
