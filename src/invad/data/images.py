@@ -61,6 +61,25 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDA
     return _to_rgb(_open(data, name, photograph=True, max_pixels=max_pixels), name)
 
 
+def convert_image(image: Image.Image, name: str = "the PIL image") -> NDArray[np.uint8]:
+    """Return a PIL image as uint8 RGB (H, W, 3), as `read_image` would from its file.
+
+    Args:
+        image: of any mode, perhaps opened and not yet decoded.
+        name: what errors call it.
+
+    Raises:
+        ImageError: it cannot be decoded, or its values are no pixels.
+
+    Example:
+        >>> convert_image(Image.new("LA", (6, 4), (0, 0)))[0, 0].tolist()  # transparent: white
+        [255, 255, 255]
+    """
+    with _errors(name):
+        upright = _upright(image)
+    return _to_rgb(upright, name)
+
+
 def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
     """A decoded image as RGB; see `read_image`."""
     if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
@@ -118,8 +137,13 @@ def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
 def _open(source: Path | bytes, name: str, *, photograph: bool, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The decoded image with its EXIF rotation carried out."""
     with _errors(name), _identified(source, name, photograph=photograph, max_pixels=max_pixels) as image:
-        image.load()
-        return ImageOps.exif_transpose(image)
+        return _upright(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The decoded image with its EXIF rotation carried out."""
+    image.load()
+    return ImageOps.exif_transpose(image)
 
 
 def _identified(source: Path | bytes, name: str, *, photograph: bool, max_pixels: int = MAX_PIXELS) -> Image.Image:
