@@ -180,6 +180,8 @@ def test_a_manifest_of_json_lines(tmp_path: Path) -> None:
         ("image,split\na.png,tset\n", "line 2: unknown split 'tset'; expected one of train"),
         ("image,label\na.png,2\n", "unknown label '2'"),
         ("image,label,defect\na.png,0,dent\n", "label '0' contradicts defect 'dent'"),
+        ("image,mask\na.png,m.png\n", "line 2: a mask, but no label and no defect; expected label 1"),
+        ("image,mask,defect,split\na.png,m.png,dent,test\nb.png,m.png,,test\n", "line 3: a mask, but no label"),
         ("file\na.png\n", "line 2: no image; expected a column `image`"),
         ("image\n", "names no image"),
         ("", "names no image"),
