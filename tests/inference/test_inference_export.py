@@ -1,8 +1,10 @@
 """Every format and precision: a file that scores as its run does, whatever size the photos have, or is refused."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from invad.cli.main import run as invad_command
 from invad.colours import ColourScale
 from invad.data import make_synthetic
 from invad.errors import InvadError, ModelFileError, SettingsError
-from invad.inference.exporting import export
+from invad.inference.exporting import _labelled_images, export
 from invad.inference.opening import open_model
 from invad.inference.scorer import plain_scorer
 from invad.runs import Run, load_model
@@ -240,6 +242,21 @@ def test_a_precision_that_costs_too_much_is_refused(
     assert path.read_bytes() == before, "what stood there still stands"
 
 
+def test_test_images_that_cannot_be_read_are_left_out(trained: Path, tmp_path: Path) -> None:
+    settings = Run.open(trained).settings()
+    (layout, _, root), copy = settings.data[0].partition(":"), tmp_path / "set"
+    shutil.copytree(root, copy)
+    settings = replace(settings, data=(f"{layout}:{copy}",))
+    images, labels = _labelled_images(settings)
+    next(copy.glob("capsule/test/good/*.png")).write_bytes(b"no image")
+    fewer, left = _labelled_images(settings)
+    assert len(fewer) == len(left) == len(images) - 1
+    assert labels.count(("capsule", False)) - left.count(("capsule", False)) == 1
+    for path in copy.glob("capsule/test/good/*.png"):
+        path.write_bytes(b"no image")
+    assert {name for name, _ in labels} - {name for name, _ in _labelled_images(settings)[1]} == {"capsule"}
+
+
 def test_int8_of_any_size(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     path = tmp_path / FILES["openvino"]
@@ -251,8 +268,6 @@ def test_int8_of_any_size(trained: Path, tmp_path: Path) -> None:
 
 
 def test_without_the_training_images(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
     moved = tmp_path / "run"
     shutil.copytree(trained, moved)
     (moved / "records.jsonl").unlink()

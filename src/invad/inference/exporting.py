@@ -215,18 +215,16 @@ def _normal_images(run: Run, settings: TrainSettings, normal: Sequence[Path]) ->
         return [], ""
     lines = run.records_file.read_text(encoding="utf-8").splitlines()
     paths = [path for path in (Path(json.loads(line)["image"]) for line in lines) if path.is_file()]
-    return _readable(_spread(paths, MEASURED)), f"the run's training images ({len(paths)} of {len(lines)} are there)"
+    images = [image for path in _spread(paths, MEASURED) if (image := _readable(path)) is not None]
+    return images, f"the run's training images ({len(paths)} of {len(lines)} are there)"
 
 
-def _readable(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
-    """Those images that can be read."""
-    found = []
-    for path in paths:
-        try:
-            found.append(read_image(path))
-        except ImageError:  # training left it out too, or said so
-            continue
-    return found
+def _readable(path: Path) -> NDArray[np.uint8] | None:
+    """An image of the run's data; None where it cannot be read, which training and evaluation leave out or name."""
+    try:
+        return read_image(path)
+    except ImageError:
+        return None
 
 
 def _files(root: Path) -> list[Path]:
@@ -240,16 +238,23 @@ def _files(root: Path) -> list[Path]:
 
 
 def _labelled_images(settings: TrainSettings) -> tuple[list[NDArray[np.uint8]], list[tuple[str, bool]]]:
-    """The run's test images, of classes that have normal and anomalous ones, and their labels; perhaps none."""
+    """The run's test images, of classes that have normal and anomalous ones, and their labels; perhaps none.
+
+    Those that cannot be read are left out.
+    """
     try:
         data: DataSet = open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
     except (DataError, SettingsError):  # the data is elsewhere by now
         return [], []
-    records = _spread(data.split("test"), MEASURED)
-    kinds = {(record.class_name, record.anomalous) for record in records}
-    records = [r for r in records if {(r.class_name, True), (r.class_name, False)} <= kinds]
-    images = [resize_image(read_image(record.image), settings.size) for record in records]
-    return images, [(record.class_name, record.anomalous) for record in records]
+    images, labels = [], []
+    for record in _spread(data.split("test"), MEASURED):
+        image = _readable(record.image)
+        if image is not None:
+            images.append(resize_image(image, settings.size))
+            labels.append((record.class_name, record.anomalous))
+    kinds = set(labels)
+    useful = [i for i, (name, _) in enumerate(labels) if {(name, True), (name, False)} <= kinds]
+    return [images[i] for i in useful], [labels[i] for i in useful]
 
 
 def _synthetic_images(settings: TrainSettings) -> list[NDArray[np.uint8]]:
