@@ -6,9 +6,11 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -87,6 +89,21 @@ def test_predictor_takes_any_model(kind: str, trained: Path, exported: Callable[
     inside, outside = invad.load(exported(kind)).calibration, invad.load(trained).calibration
     assert inside is not None and outside is not None and inside.overall == outside.overall
     assert np.abs(ours.map - theirs.map).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["run", "pt2"])
+def test_torch_computes_with_the_threads_asked_for(
+    kind: str, trained: Path, exported: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = trained if kind == "run" else exported(kind)
+    wanted = torch.get_num_threads() + 1
+    scorer: Any = open_model(path, device="cpu", threads=wanted).scorer
+    module, seen = scorer._module, []
+    monkeypatch.setattr(scorer, "_module", lambda images: seen.append(torch.get_num_threads()) or module(images))
+    scorer(photos(1, 64, 96))
+    assert seen == [wanted] and torch.get_num_threads() == wanted - 1, "what others compute with is as before"
+    with pytest.raises(SettingsError, match="threads must be 1 or more, not 0"):
+        open_model(path, device="cpu", threads=0)
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -281,7 +298,6 @@ def test_without_the_training_images(trained: Path, tmp_path: Path) -> None:
 
 
 def test_group_norms_of_an_encoder_stay_as_they_are() -> None:
-    import torch
     from torch import nn
     from torch.nn import functional as F
 
