@@ -1,5 +1,7 @@
 """Layouts: what is on disk becomes records, in one order, and every fault is named."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,19 @@ def test_class_folders(parts: Path) -> None:
     assert open_dataset(f"folder:{parts}", ["nut"]).classes == ("nut",)
     assert open_dataset(f"folder:{parts / 'nut'}").classes == ("nut",)
     check_masks(data.records)
+
+
+def test_what_is_hidden_is_no_image_mask_or_class(parts: Path) -> None:
+    before = open_dataset(f"folder:{parts}")
+    for name in ("nut/train/good/._0.png", "nut/test/dent/._0.png", "nut/ground_truth/dent/._1.png"):
+        (parts / name).write_bytes(b"Mac OS X")
+    shutil.copytree(parts / "nut", parts / ".trash")
+    write_image(parts / "nut/test/.trash/0.png", 0)
+    assert open_dataset(f"folder:{parts}") == before
+    flat = parts / "nut/train/good"
+    assert open_dataset(f"folder:{flat}").records == tuple(
+        replace(record, class_name="good") for record in before.records if record.image.parent == flat
+    )
 
 
 def test_masks_and_images_must_pair(parts: Path) -> None:

@@ -28,6 +28,28 @@ DAMAGED = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupEr
 """What Pillow raises where bytes of a file are wrong: one such file must not end a run over a million."""
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is left out wherever a folder is searched.
+
+    macOS writes a `._a.png` beside `a.png` on disks that are not its own; it ends as an image does, and is none.
+
+    Example:
+        >>> is_hidden("._a.png"), is_hidden("a.png")
+        (True, False)
+    """
+    return name.startswith(".")
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file of this name counts as an image in a folder.
+
+    Example:
+        >>> is_image("a.JPG"), is_image("a.txt"), is_image("._a.png")
+        (True, False, False)
+    """
+    return Path(name).suffix.lower() in SUFFIXES and not is_hidden(name)
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Return the image as uint8 RGB (H, W, 3).
 
