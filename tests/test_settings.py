@@ -66,6 +66,8 @@ def test_published_values_fill_in_what_is_not_given() -> None:
         ({"patience": -1}, "patience must be 0 or more"),
         ({"warmup": -1}, "warmup must be 0 or more"),
         ({"blur": -1.0}, "blur must be 0 or more"),
+        ({"seed": -1}, "seed must be 0 or more, .* not -1"),
+        ({"seed": 1 << 64}, "seed must be 0 or more, and below"),
         ({"steps": 0}, "steps must be above 0"),
         ({"steps": 10, "epochs": 10}, "both give the length"),
         ({"recipe": "fast"}, "recipe = 'fast'"),

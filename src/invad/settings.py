@@ -370,6 +370,8 @@ def _check(s: TrainSettings) -> None:
     for name, value in positive.items():
         if value is not None and value <= 0:
             raise SettingsError(f"{name} must be above 0, not {value}")
+    if not 0 <= s.seed < 1 << 64:
+        raise SettingsError(f"seed must be 0 or more, and below 2 to the 64th, not {s.seed}")
     if s.image_size is not None and (len(s.image_size) not in (1, 2) or min(s.image_size) <= 0):
         raise SettingsError(f"image_size must be one number, or height and width, not {s.image_size}")
     if s.steps is not None and s.epochs is not None:

@@ -261,6 +261,12 @@ def test_the_synthetic_set_is_the_same_at_every_call(tmp_path: Path) -> None:
         make_synthetic(tmp_path / "c")
 
 
+def test_a_negative_seed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="seed must be 0 or more, not -1"):
+        make_synthetic(tmp_path / "set", seed=-1)
+    assert not list(tmp_path.iterdir())
+
+
 def test_synthetic_masks_mark_what_was_changed(tmp_path: Path) -> None:
     make_synthetic(tmp_path / "s", train=1, good=1, defective=3, size=128)
     report = check_dataset(f"synthetic:{tmp_path / 's'}")
