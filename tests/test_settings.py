@@ -1,9 +1,14 @@
 """Settings: files, types, and values that cannot be meant."""
 
+import dataclasses
+import math
+import tomllib
 from pathlib import Path
 from typing import Literal
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from invad.errors import SettingsError
 from invad.presets import EPOCHS, OWN
@@ -12,6 +17,23 @@ from invad.settings import TrainSettings, to_toml
 
 def test_round_trip_through_a_file(tmp_path: Path) -> None:
     settings = TrainSettings(data=("folder:a b", 'mvtec:"x"'), epochs=3, blocks=(1, 2, 3), learning_rate=1e-5)
+    settings.save(tmp_path / "s.toml")
+    assert TrainSettings.load(tmp_path / "s.toml") == settings
+
+
+@hypothesis.settings(deadline=None)
+@hypothesis.given(
+    text=st.text(),
+    number=st.floats(min_value=0.0, allow_infinity=True),
+    names=st.lists(st.text(), max_size=3).map(tuple),
+)
+def test_any_text_and_number_comes_back_from_toml(text: str, number: float, names: tuple[str, ...]) -> None:
+    settings = TrainSettings(data=names, weights=text, cache_memory=number)
+    assert TrainSettings.from_mapping(tomllib.loads(to_toml(dataclasses.asdict(settings)))) == settings
+
+
+def test_infinity_and_unusual_paths_come_back_from_a_file(tmp_path: Path) -> None:
+    settings = TrainSettings(data=("folder:📷/\x7f\n\\é",), gradient_clip=math.inf, checkpoint_every=math.inf)
     settings.save(tmp_path / "s.toml")
     assert TrainSettings.load(tmp_path / "s.toml") == settings
 
@@ -31,6 +53,8 @@ def test_published_values_fill_in_what_is_not_given() -> None:
         ({"epochs": 0}, "epochs must be above 0, not 0"),
         ({"batch_size": -1}, "batch_size must be above 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": math.nan}, "learning_rate must be a number, not nan"),
+        ({"data": ["folder:\udcff"]}, "data = .* is not text that UTF-8 can hold"),
         ({"image_size": [1, 2, 3]}, "image_size must be one number"),
         ({"model": "invad-huge"}, "model = 'invad-huge'"),
         ({"epochs": "many"}, "epochs = 'many' is not of the kind"),
@@ -42,6 +66,8 @@ def test_published_values_fill_in_what_is_not_given() -> None:
         ({"patience": -1}, "patience must be 0 or more"),
         ({"warmup": -1}, "warmup must be 0 or more"),
         ({"blur": -1.0}, "blur must be 0 or more"),
+        ({"seed": -1}, "seed must be 0 or more, .* not -1"),
+        ({"seed": 1 << 64}, "seed must be 0 or more, and below"),
         ({"steps": 0}, "steps must be above 0"),
         ({"steps": 10, "epochs": 10}, "both give the length"),
         ({"recipe": "fast"}, "recipe = 'fast'"),

@@ -123,8 +123,8 @@ def evaluate_model(
     records = data.split("test")
     if not records:
         raise DataError(f"{data.root} holds no test image; expected some in CLASS/test/good/ and CLASS/test/DEFECT/")
-    check_masks(records)
     source = ImageSource(records, settings.size, cache="none", skip_unreadable=settings.skip_unreadable)
+    check_masks(source.records)
     evaluator = Evaluator(spool=save_maps if processes.first else None)
     scores = fill(evaluator, model, source, processes=processes, quiet=quiet)
     if not processes.first:

@@ -6,6 +6,7 @@ recipe, data and encoder (`invad presets`).
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -310,7 +311,16 @@ def to_toml(values: Mapping[str, Any]) -> str:
         epochs = 5
         data = ["folder:a"]
     """
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items() if value is not None)
+    return "".join(f"{name} = {_toml_value(value)}\n" for name, value in values.items() if value is not None)
+
+
+def _toml_value(value: Any) -> str:
+    """A value as TOML writes it: as JSON does, but for infinity and the characters that have to be escaped."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if isinstance(value, float):
+        return repr(float(value))  # `inf`, where JSON has `Infinity`
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def given(value: T | None) -> T:
@@ -345,6 +355,9 @@ def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
 
 def _check(s: TrainSettings) -> None:
     """Refuse what cannot be meant."""
+    for name, value in dataclasses.asdict(s).items():
+        for item in value if isinstance(value, tuple) else (value,):
+            _check_value(name, item)
     positive: dict[str, float | None] = {
         "steps": s.steps,
         "epochs": s.epochs,
@@ -358,6 +371,8 @@ def _check(s: TrainSettings) -> None:
     for name, value in positive.items():
         if value is not None and value <= 0:
             raise SettingsError(f"{name} must be above 0, not {value}")
+    if not 0 <= s.seed < 1 << 64:
+        raise SettingsError(f"seed must be 0 or more, and below 2 to the 64th, not {s.seed}")
     if s.image_size is not None and (len(s.image_size) not in (1, 2) or min(s.image_size) <= 0):
         raise SettingsError(f"image_size must be one number, or height and width, not {s.image_size}")
     if s.steps is not None and s.epochs is not None:
@@ -386,3 +401,11 @@ def _check(s: TrainSettings) -> None:
         )
     if s.model not in MODELS:
         raise SettingsError(f"model must be one of {', '.join(MODELS)}, not {s.model!r}")
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Refuse what no settings file can give back."""
+    if isinstance(value, float) and math.isnan(value):
+        raise SettingsError(f"{name} must be a number, not nan")
+    if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+        raise SettingsError(f"{name} = {value!r} is not text that UTF-8 can hold; rename the file or folder")

@@ -120,6 +120,18 @@ def test_categories_and_masks() -> None:
     assert np.array_equal(union_mask([square, run_lengths], (4, 5)), expected)
 
 
+def test_compressed_run_lengths_are_drawn() -> None:
+    from pycocotools import mask as coco_mask
+
+    expected = np.random.default_rng(0).random((30, 50)) > 0.7
+    run_lengths = coco_mask.encode(np.asfortranarray(expected.astype(np.uint8)))
+    segmentation = {**run_lengths, "counts": run_lengths["counts"].decode()}  # as JSON holds it
+    assert np.array_equal(union_mask([{"segmentation": segmentation}], (30, 50)), expected)
+    square = {"segmentation": [[0, 0, 9, 0, 9, 9, 0, 9]]}
+    expected[:9, :9] = True
+    assert np.array_equal(union_mask([{"segmentation": segmentation}, square], (30, 50)), expected)
+
+
 def change(root: Path, name: str, edit: Any) -> None:
     file = root / f"annotations/instances_{name}2017.json"
     content = json.loads(file.read_text())
@@ -136,6 +148,10 @@ def change(root: Path, name: str, edit: Any) -> None:
         (lambda c: c["annotations"][0].update(image_id=99), "annotates images that it does not list: 99"),
         (lambda c: c["annotations"][0].pop("image_id"), "is not an instances file of COCO"),
         (lambda c: c["annotations"][0].update(segmentation="?"), "segmentations of image 1 cannot be drawn"),
+        (
+            lambda c: c["annotations"][0].update(segmentation={"size": [4, 5], "counts": "zz"}),
+            "segmentations of image 1 cannot be drawn",
+        ),
         (lambda c: c.pop("images"), "expected an object with 'images'"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
 from invad.data import read_image, read_mask, resize_image, resize_mask
-from invad.data.images import read_size
+from invad.data.images import convert_image, read_size
 from invad.errors import ImageError
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
@@ -81,6 +81,33 @@ def test_exif_rotation_is_carried_out_and_known_from_the_header(tmp_path: Path) 
     assert array.shape == (6, 4, 3) and read_size(path) == (6, 4)
     assert tuple(array[0, 0]) == RED and tuple(array[5, 0]) == GREEN
     assert read_size(saved(tmp_path / "b.png", image)) == (4, 6)
+
+
+def test_a_pil_image_is_what_its_file_is(tmp_path: Path) -> None:
+    turned, sheer = Image.Exif(), colours(Image.new("RGBA", (6, 4)))
+    turned[ExifTags.Base.Orientation] = 6
+    sheer.putalpha(100)
+    paths = [
+        saved(tmp_path / "turned.png", colours(Image.new("RGB", (6, 4))), exif=turned),
+        saved(tmp_path / "sheer.png", sheer),
+        saved(tmp_path / "sheer_palette.png", sheer.convert("P"), transparency=0),
+        saved(tmp_path / "deep.png", Image.fromarray(np.array([[0, 257, 1000, 65535]], np.uint16))),
+        saved(tmp_path / "cmyk.tif", colours(Image.new("RGB", (6, 4))).convert("CMYK")),
+    ]
+    for path in paths:
+        with Image.open(path) as image:
+            assert np.array_equal(convert_image(image), read_image(path)), path.name
+            assert np.array_equal(convert_image(image.copy()), read_image(path)), path.name
+
+
+def test_a_pil_image_that_cannot_be_decoded_is_an_image_error(tmp_path: Path) -> None:
+    random = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = saved(tmp_path / "cut.png", Image.fromarray(random))
+    cut(path)
+    with Image.open(path) as image, pytest.raises(ImageError, match="the PIL image cannot be decoded"):
+        convert_image(image)
+    with pytest.raises(ImageError, match="expected 8-bit or 16-bit pixels"):
+        convert_image(Image.fromarray(np.array([[0.5]], np.float32)))
 
 
 def cut(path: Path) -> None:

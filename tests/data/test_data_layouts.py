@@ -1,5 +1,7 @@
 """Layouts: what is on disk becomes records, in one order, and every fault is named."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,19 @@ def test_class_folders(parts: Path) -> None:
     assert open_dataset(f"folder:{parts}", ["nut"]).classes == ("nut",)
     assert open_dataset(f"folder:{parts / 'nut'}").classes == ("nut",)
     check_masks(data.records)
+
+
+def test_what_is_hidden_is_no_image_mask_or_class(parts: Path) -> None:
+    before = open_dataset(f"folder:{parts}")
+    for name in ("nut/train/good/._0.png", "nut/test/dent/._0.png", "nut/ground_truth/dent/._1.png"):
+        (parts / name).write_bytes(b"Mac OS X")
+    shutil.copytree(parts / "nut", parts / ".trash")
+    write_image(parts / "nut/test/.trash/0.png", 0)
+    assert open_dataset(f"folder:{parts}") == before
+    flat = parts / "nut/train/good"
+    assert open_dataset(f"folder:{flat}").records == tuple(
+        replace(record, class_name="good") for record in before.records if record.image.parent == flat
+    )
 
 
 def test_masks_and_images_must_pair(parts: Path) -> None:
@@ -180,6 +195,8 @@ def test_a_manifest_of_json_lines(tmp_path: Path) -> None:
         ("image,split\na.png,tset\n", "line 2: unknown split 'tset'; expected one of train"),
         ("image,label\na.png,2\n", "unknown label '2'"),
         ("image,label,defect\na.png,0,dent\n", "label '0' contradicts defect 'dent'"),
+        ("image,mask\na.png,m.png\n", "line 2: a mask, but no label and no defect; expected label 1"),
+        ("image,mask,defect,split\na.png,m.png,dent,test\nb.png,m.png,,test\n", "line 3: a mask, but no label"),
         ("file\na.png\n", "line 2: no image; expected a column `image`"),
         ("image\n", "names no image"),
         ("", "names no image"),
@@ -242,6 +259,12 @@ def test_the_synthetic_set_is_the_same_at_every_call(tmp_path: Path) -> None:
     (tmp_path / "c/notes.txt").write_text("mine")
     with pytest.raises(DataError, match="other files"):
         make_synthetic(tmp_path / "c")
+
+
+def test_a_negative_seed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="seed must be 0 or more, not -1"):
+        make_synthetic(tmp_path / "set", seed=-1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_synthetic_masks_mark_what_was_changed(tmp_path: Path) -> None:

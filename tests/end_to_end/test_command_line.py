@@ -1,6 +1,7 @@
 """The command line as a person uses it: a whole run on a small synthetic set, and every bad input."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -214,8 +215,6 @@ def test_bad_inputs(data: Path, trained: Path, tmp_path: Path, capsys: pytest.Ca
 def test_a_corrupt_image_stops_with_its_name_or_is_left_out(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     root = tmp_path / "set"
     shutil.copytree(data, root)
     victim = sorted(root.glob("*/train/good/*.png"))[3]
@@ -226,11 +225,24 @@ def test_a_corrupt_image_stops_with_its_name_or_is_left_out(
     assert str(victim) not in listed
 
 
+def test_a_corrupt_test_image_stops_with_its_name_or_is_left_out(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "set"
+    shutil.copytree(data, root)
+    victim = next(path for path in sorted(root.glob("*/test/*/*.png")) if path.parent.name != "good")
+    victim.write_bytes(b"no image")
+    for name, more in {"a": [], "b": ["--skip-unreadable"]}.items():
+        assert run(train_args(f"folder:{root}", tmp_path / name, *more)) == 0
+    fails(capsys, ["evaluate", str(tmp_path / "a"), "--bootstrap", "0"], victim.name)
+    assert run(["evaluate", str(tmp_path / "b"), "--bootstrap", "0"]) == 0
+    found = json.loads((tmp_path / "b/evaluation/results-exact.json").read_text())
+    assert any("1 test images cannot be read" in warning and victim.name in warning for warning in found["warnings"])
+
+
 def test_a_damaged_or_foreign_checkpoint(
     data: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     broken = tmp_path / "broken"
     shutil.copytree(trained, broken)
     for path in (broken / "checkpoints").iterdir():

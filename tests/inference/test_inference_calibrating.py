@@ -154,7 +154,7 @@ def test_unknown_classes_are_pooled_and_small_ones_too(fresh: Path, normal: Path
 def test_too_few_images_say_what_they_reach(fresh: Path, normal: Path) -> None:
     few = sorted(normal.rglob("*.png"))[:9]
     calibration = invad.calibrate(fresh, normal=few, quiet=True)
-    assert calibration.overall.false_alarms == 0.1
+    assert calibration.wanted == 0.01 and calibration.overall.false_alarms == 0.1
     assert "9 normal images cannot promise a false-alarm rate of 0.01" in calibration.notices[0]
     assert calibration.overall.image > max(score for scores in calibration.scores.values() for score in scores)
 
@@ -165,6 +165,7 @@ def test_bad_input(fresh: Path, normal: Path, data: Path, capsys: pytest.Capture
         (["--normal", str(normal / "absent")], "there is no image or folder"),
         (["--normal", str(normal), "--false-alarms", "5"], "between 0 and 1"),
         (["--normal", str(normal), "--recall", "0.9"], "needs images of defects"),
+        (["--labelled", f"folder:{data}", "--false-alarms", "0.05"], "Leave out --false-alarms or --labelled"),
         (["--class", "wood"], "name some"),
         (["--labelled", f"folder:{normal}/wood"], "anomalous image"),
     ):

@@ -1,12 +1,16 @@
 """Every format and precision: a file that scores as its run does, whatever size the photos have, or is refused."""
 
 import json
+import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -15,7 +19,7 @@ from invad.cli.main import run as invad_command
 from invad.colours import ColourScale
 from invad.data import make_synthetic
 from invad.errors import InvadError, ModelFileError, SettingsError
-from invad.inference.exporting import export
+from invad.inference.exporting import _labelled_images, export
 from invad.inference.onnx_file import providers
 from invad.inference.opening import open_model
 from invad.inference.scorer import plain_scorer
@@ -87,6 +91,21 @@ def test_predictor_takes_any_model(kind: str, trained: Path, exported: Callable[
     inside, outside = invad.load(exported(kind)).calibration, invad.load(trained).calibration
     assert inside is not None and outside is not None and inside.overall == outside.overall
     assert np.abs(ours.map - theirs.map).max() < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["run", "pt2"])
+def test_torch_computes_with_the_threads_asked_for(
+    kind: str, trained: Path, exported: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = trained if kind == "run" else exported(kind)
+    wanted = torch.get_num_threads() + 1
+    scorer: Any = open_model(path, device="cpu", threads=wanted).scorer
+    module, seen = scorer._module, []
+    monkeypatch.setattr(scorer, "_module", lambda images: seen.append(torch.get_num_threads()) or module(images))
+    scorer(photos(1, 64, 96))
+    assert seen == [wanted] and torch.get_num_threads() == wanted - 1, "what others compute with is as before"
+    with pytest.raises(SettingsError, match="threads must be 1 or more, not 0"):
+        open_model(path, device="cpu", threads=0)
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -242,6 +261,21 @@ def test_a_precision_that_costs_too_much_is_refused(
     assert path.read_bytes() == before, "what stood there still stands"
 
 
+def test_test_images_that_cannot_be_read_are_left_out(trained: Path, tmp_path: Path) -> None:
+    settings = Run.open(trained).settings()
+    (layout, _, root), copy = settings.data[0].partition(":"), tmp_path / "set"
+    shutil.copytree(root, copy)
+    settings = replace(settings, data=(f"{layout}:{copy}",))
+    images, labels = _labelled_images(settings)
+    next(copy.glob("capsule/test/good/*.png")).write_bytes(b"no image")
+    fewer, left = _labelled_images(settings)
+    assert len(fewer) == len(left) == len(images) - 1
+    assert labels.count(("capsule", False)) - left.count(("capsule", False)) == 1
+    for path in copy.glob("capsule/test/good/*.png"):
+        path.write_bytes(b"no image")
+    assert {name for name, _ in labels} - {name for name, _ in _labelled_images(settings)[1]} == {"capsule"}
+
+
 def test_int8_of_any_size(trained: Path, tmp_path: Path) -> None:
     pytest.importorskip("nncf")
     path = tmp_path / FILES["openvino"]
@@ -253,8 +287,6 @@ def test_int8_of_any_size(trained: Path, tmp_path: Path) -> None:
 
 
 def test_without_the_training_images(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
     moved = tmp_path / "run"
     shutil.copytree(trained, moved)
     (moved / "records.jsonl").unlink()
@@ -268,7 +300,6 @@ def test_without_the_training_images(trained: Path, tmp_path: Path) -> None:
 
 
 def test_group_norms_of_an_encoder_stay_as_they_are() -> None:
-    import torch
     from torch import nn
     from torch.nn import functional as F
 

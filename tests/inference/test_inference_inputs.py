@@ -44,6 +44,15 @@ def test_patterns(folder: Path) -> None:
     assert names(folder / "odd[1].png") == ["odd[1].png"], "a file that is there is no pattern"
 
 
+def test_hidden_files_and_folders_are_left_out(folder: Path) -> None:
+    (folder / ".trash").mkdir()
+    for name in ("b/._2.png", "b/.5.png", ".trash/6.png"):
+        (folder / name).touch()
+    assert names(folder) == ["4.bmp", "3.tif", "1.JPG", "2.png"]
+    assert names(folder / "**/*.png") == ["2.png"]
+    assert names(folder / "b/.*", folder / "b/._2.png") == [".5.png", "._2.png", "._2.png"], "where they are named"
+
+
 def test_links_in_a_circle_end(folder: Path) -> None:
     (folder / "b/again").symlink_to(folder, target_is_directory=True)
     (folder / "c").symlink_to(folder / "a", target_is_directory=True)

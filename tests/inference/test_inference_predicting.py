@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 import invad
 from invad.cli.main import run
@@ -206,6 +206,16 @@ def test_the_library_takes_any_iterator(trained: Path, data: Path) -> None:
     assert scores[0] == scores[1] == scores[2] == scores[3]
     with pytest.raises(ImageError, match="absent"):
         list(predictor.stream(["absent.png"]))
+
+
+def test_a_pil_image_scores_as_its_file(trained: Path, data: Path, tmp_path: Path) -> None:
+    path, exif = tmp_path / "turned.png", Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    with Image.open(sorted(data.rglob("*.png"))[0]) as image:
+        image.convert("LA").save(path, exif=exif)
+    predictor = invad.load(trained)
+    by_path, by_image = predictor(path), predictor(Image.open(path))
+    assert by_image.score == by_path.score and np.array_equal(by_image.map, by_path.map)
 
 
 def test_an_endless_iterator_is_not_run_ahead_of(trained: Path) -> None:

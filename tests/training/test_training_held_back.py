@@ -5,12 +5,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
+from small_runs import small
 
 from invad import Run, TrainSettings
+from invad.data import loading, read_image
 from invad.errors import SettingsError
 from invad.presets import EPOCHS, OWN
+from invad.processes import Processes
 from invad.records import Record
 from invad.training.held_back import hold_back
+from invad.training.setup import open_data, open_images
 
 
 def records(**counts: int) -> list[Record]:
@@ -63,3 +68,18 @@ def test_a_run_names_its_images(untouched: Run) -> None:
 def test_choosing_by_the_test_images_is_refused_with_the_reason() -> None:
     with pytest.raises(SettingsError, match=r"choose_by = test is refused: .* too good.*eval_every"):
         TrainSettings(data=("folder:x",), choose_by="test")
+
+
+def test_images_learnt_and_held_back_share_the_cache(small_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = 12.5 * 32 * 32 * 3 / 1024**3  # of 24 images, two of which are held back
+    settings = small(small_set, cache_memory=room).resolved(("folder",), fastest="fp32")
+    images = open_images(open_data(settings), settings, Processes(device=torch.device("cpu")), quiet=True)
+    sources = [source for source in (images.learnt, images.held_back) if source is not None]
+    assert [len(source) for source in sources] == [22, 2]
+    for source in sources:
+        source.images(range(len(source)))
+    decoded: list[Path] = []
+    monkeypatch.setattr(loading, "read_image", lambda path: decoded.append(path) or read_image(path))
+    for source in sources:
+        source.images(range(len(source)))
+    assert len(decoded) == 24 - 12, "together they keep what there is room for"

@@ -1,10 +1,12 @@
 """A run can be stopped anywhere, by anything, and ends in the bits of one that nothing happened to."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,9 @@ from small_runs import at_step, copy_when, ctrl_c, small, weights
 from invad import InvadError, Run, resume, train
 from invad.checkpoint import list_checkpoints, read_checked
 from invad.errors import ImageError, RunError, SettingsError
+from invad.processes import Processes
 from invad.training import job, loop
+from invad.training.dry_run import dry_run
 
 
 def events(run: Run, name: str) -> list[dict[str, object]]:
@@ -248,6 +252,39 @@ def test_patience_and_best_need_images_held_back(small_set: Path, tmp_path: Path
         with pytest.raises(SettingsError, match="--held-back"):
             train(small(small_set, held_back=0.0, **changes), tmp_path / "run", quiet=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_set_of_fewer_images_than_parts_has_a_part_for_each(small_set: Path, tmp_path: Path) -> None:
+    settings = small(few_images(small_set, tmp_path, 3), batch_size=8, accumulate=5)
+    assert dry_run(settings).images == 3
+    run = train(settings, tmp_path / "run", quiet=True)
+    assert all(math.isfinite(event["loss"]) for event in events(run, "step"))
+    fewer = replace(settings, accumulate=3)
+    assert weights(run) == weights(train(fewer, tmp_path / "other", quiet=True))
+
+
+def test_fewer_images_than_processes_are_refused(
+    small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = small(few_images(small_set, tmp_path, 3))
+    run = train(settings, tmp_path / "run", quiet=True)
+    run.scale_file.unlink()  # as if it had been stopped
+    monkeypatch.setattr(loop, "start_processes", lambda device: Processes(count=4, device=torch.device("cpu")))
+    message = "a batch of 3 images, of 3 to learn from, is too small for 4 processes"
+    with pytest.raises(SettingsError, match=message):
+        train(settings, tmp_path / "other", quiet=True)
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(SettingsError, match=message):
+        resume(run.path, quiet=True)
+
+
+def few_images(small_set: Path, folder: Path, count: int) -> Path:
+    """A flat folder of so many images of the set."""
+    images = sorted(small_set.rglob("good/*.png"))[:count]
+    (folder / "few").mkdir()
+    for number, image in enumerate(images):
+        shutil.copy(image, folder / f"few/{number}.png")
+    return folder / "few"
 
 
 def test_memory_that_runs_out_makes_more_parts(

@@ -8,7 +8,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from invad.inference.calibrating import FALSE_ALARMS, calibrate
+from invad.inference.calibrating import calibrate
 from invad.inference.calibration import Calibration
 from invad.inference.thresholds import Threshold, images_needed
 
@@ -25,8 +25,8 @@ class Calibrate:
     """A run folder made by `invad train`."""
     normal: tuple[str, ...] = ()
     """Normal images that were not trained on: files, folders, patterns or manifests."""
-    false_alarms: float = FALSE_ALARMS
-    """The share of normal images that may count as anomalous."""
+    false_alarms: float | None = None
+    """The share of normal images that may count as anomalous, without --labelled. None: 0.01."""
     labelled: str | None = None
     """Images known to be normal or not, as LAYOUT:ROOT: the threshold of the best F1, or of --recall."""
     recall: float | None = None

@@ -20,8 +20,9 @@ class Export:
     precision: Literal["fp32", "fp16", "bf16", "int8"] = "fp32"
     """The arithmetic of encoder, neck and decoder; the map stays fp32. onnx has fp32, fp16 and int8, pt2 fp32,
     fp16 and bf16."""
-    normal: tuple[Path, ...] = ()
-    """Folders or files of normal images, for int8 and for the check. None given: the run's training images."""
+    normal: tuple[str, ...] = ()
+    """Normal images, for int8 and for the check: files, folders, patterns or manifests. None given: the run's training
+    images."""
     max_drop: float = 0.5
     """What a precision below fp32 may cost: points of image AUROC on the run's test images, or of agreement with the
     run where it has none."""

@@ -125,10 +125,20 @@ def union_mask(annotations: Sequence[Annotation], size: Size) -> NDArray[np.bool
 
     mask = np.zeros(size, dtype=bool)
     for annotation in annotations:
-        found = coco_mask.frPyObjects(annotation["segmentation"], *size) if _drawn(annotation) else ()
-        parts = found if isinstance(found, list | tuple) else [found]
-        mask |= coco_mask.decode(coco_mask.merge(list(parts))).astype(bool) if parts else False
+        if annotation.get("segmentation"):
+            parts = _compressed(annotation["segmentation"], size)
+            mask |= coco_mask.decode(coco_mask.merge(parts)).astype(bool)
     return mask
+
+
+def _compressed(segmentation: Any, size: Size) -> list[Any]:
+    """Polygons, or one run-length mask, as pycocotools' compressed run-length masks."""
+    from pycocotools import mask as coco_mask
+
+    if isinstance(segmentation, dict) and isinstance(segmentation["counts"], str):
+        return [segmentation]
+    found = coco_mask.frPyObjects(segmentation, *size)
+    return found if isinstance(found, list) else [found]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -237,10 +247,6 @@ def _write_mask(val: _Annotations, chosen: Mapping[int, Sequence[Annotation]], i
 
 def _mask_file(index: Path, name: str) -> Path:
     return index.with_suffix("") / f"{Path(name).stem}.png"
-
-
-def _drawn(annotation: Annotation) -> bool:
-    return bool(annotation.get("segmentation"))
 
 
 def _whole(index: Path) -> bool:

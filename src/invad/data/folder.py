@@ -1,8 +1,9 @@
 """People's own images: class folders as MVTec AD lays them out, one class, a flat folder of normal ones, or a manifest.
 
 A manifest is a CSV file with a header, or JSON lines, with the columns `image`, and where they are known `mask`,
-`class`, `defect`, `split` and `label` (0 or `normal`, 1 or `anomalous`). Paths are relative to the manifest and stay
-under it. The index files `meta.json` that the published toolbox writes are manifests too.
+`class`, `defect`, `split` and `label` (0 or `normal`, 1 or `anomalous`). An image without `label` and `defect` is a
+normal one; an image with a mask must have one of them. Paths are relative to the manifest and stay under it. The index
+files `meta.json` that the published toolbox writes are manifests too.
 """
 
 import csv
@@ -49,7 +50,8 @@ def read_manifest(path: Path) -> tuple[list[Record], list[str]]:
     """Return the records of a manifest (`.csv`, JSON lines, or `.json`, see `read_meta`) in its order, and notices.
 
     Raises:
-        DataError: a line lacks an image, has an unknown split or label, or a path that leaves the manifest's folder.
+        DataError: a line lacks an image, has an unknown split or label, a mask without a label, or a path that leaves
+            the manifest's folder.
     """
     if path.suffix.lower() == ".json":
         return read_meta(path)
@@ -138,4 +140,9 @@ def _defect(where: str, row: Mapping[str, Any]) -> str:
         raise DataError(f"{where}: unknown label {label!r}; expected 0 or normal, 1 or anomalous")
     if defect and label and (defect == GOOD) != (label in NORMAL):
         raise DataError(f"{where}: label {label!r} contradicts defect {defect!r}")
+    if row.get("mask") and not defect and not label:
+        raise DataError(
+            f"{where}: a mask, but no label and no defect; expected label 1 for an anomalous image, or label 0 for a "
+            f"normal one, whose mask is empty"
+        )
     return defect or ("anomalous" if label in ANOMALOUS else GOOD)

@@ -28,6 +28,28 @@ DAMAGED = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupEr
 """What Pillow raises where bytes of a file are wrong: one such file must not end a run over a million."""
 
 
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder of this name is left out wherever a folder is searched.
+
+    macOS writes a `._a.png` beside `a.png` on disks that are not its own; it ends as an image does, and is none.
+
+    Example:
+        >>> is_hidden("._a.png"), is_hidden("a.png")
+        (True, False)
+    """
+    return name.startswith(".")
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file of this name counts as an image in a folder.
+
+    Example:
+        >>> is_image("a.JPG"), is_image("a.txt"), is_image("._a.png")
+        (True, False, False)
+    """
+    return Path(name).suffix.lower() in SUFFIXES and not is_hidden(name)
+
+
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Return the image as uint8 RGB (H, W, 3).
 
@@ -59,6 +81,25 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDA
         (4, 6, 3)
     """
     return _to_rgb(_open(data, name, photograph=True, max_pixels=max_pixels), name)
+
+
+def convert_image(image: Image.Image, name: str = "the PIL image") -> NDArray[np.uint8]:
+    """Return a PIL image as uint8 RGB (H, W, 3), as `read_image` would from its file.
+
+    Args:
+        image: of any mode, perhaps opened and not yet decoded.
+        name: what errors call it.
+
+    Raises:
+        ImageError: it cannot be decoded, or its values are no pixels.
+
+    Example:
+        >>> convert_image(Image.new("LA", (6, 4), (0, 0)))[0, 0].tolist()  # transparent: white
+        [255, 255, 255]
+    """
+    with _errors(name):
+        upright = _upright(image)
+    return _to_rgb(upright, name)
 
 
 def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
@@ -118,8 +159,13 @@ def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
 def _open(source: Path | bytes, name: str, *, photograph: bool, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The decoded image with its EXIF rotation carried out."""
     with _errors(name), _identified(source, name, photograph=photograph, max_pixels=max_pixels) as image:
-        image.load()
-        return ImageOps.exif_transpose(image)
+        return _upright(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The decoded image with its EXIF rotation carried out."""
+    image.load()
+    return ImageOps.exif_transpose(image)
 
 
 def _identified(source: Path | bytes, name: str, *, photograph: bool, max_pixels: int = MAX_PIXELS) -> Image.Image:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from invad.data.images import SUFFIXES
+from invad.data.images import is_hidden, is_image
 from invad.errors import DataError
 from invad.records import GOOD, Record
 
@@ -76,15 +76,15 @@ def folder_name(folder: Path) -> str:
 
 
 def by_name(folder: Path) -> list[Path]:
-    """Return what lies in a folder in the order of names, which is the same on every file system."""
-    return sorted(folder.iterdir(), key=lambda path: path.name)
+    """Return what lies in a folder and is not hidden, in the order of names, the same on every file system."""
+    return sorted((path for path in folder.iterdir() if not is_hidden(path.name)), key=lambda path: path.name)
 
 
 def list_images(folder: Path) -> list[Path]:
     """Return the image files of a folder in the order of names; none where it does not exist."""
     if not folder.is_dir():
         return []
-    return [path for path in by_name(folder) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return [path for path in by_name(folder) if is_image(path.name) and path.is_file()]
 
 
 def read_class(folder: Path) -> tuple[list[Record], list[str]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invad.data.mvtec import read_class_folders
-from invad.errors import DataError
+from invad.errors import DataError, SettingsError
 from invad.files import write_bytes, write_text
 from invad.records import GOOD, Record
 
@@ -53,8 +53,11 @@ def make_synthetic(
     """Write the data set under root, unless it is there already; return its class folders.
 
     Raises:
+        SettingsError: the seed is negative.
         DataError: root holds something else, or a set made with other settings.
     """
+    if seed < 0:
+        raise SettingsError(f"seed must be 0 or more, not {seed}")
     spec = Spec(train=train, good=good, defective=defective, size=size, seed=seed)
     stamp = json.dumps({"format": FORMAT, **dataclasses.asdict(spec)})
     marker = root / MARKER

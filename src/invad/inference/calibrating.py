@@ -85,7 +85,7 @@ def calibrate(
     *,
     normal: Sequence[Path | str] = (),
     labelled: str | None = None,
-    false_alarms: float = FALSE_ALARMS,
+    false_alarms: float | None = None,
     recall: float | None = None,
     regions: float | None = None,
     class_name: str | None = None,
@@ -102,7 +102,7 @@ def calibrate(
         normal: normal images: files, folders, patterns or manifests. An image's class is the one whose name a folder
             above it bears, or that a manifest names. None given: those that the training held back.
         labelled: a data set as LAYOUT:ROOT whose images are known to be normal or not; all its splits are used.
-        false_alarms: the share of normal images that may count as anomalous, in (0, 1); without `labelled`.
+        false_alarms: the share of normal images that may count as anomalous, in (0, 1), without `labelled`; None: 0.01.
         recall: the share of anomalous images to find, in (0, 1), with `labelled`; None: the threshold of the best F1.
         regions: the share of normal images that may have a region, in (0, 1); None: regions begin at the image's
             threshold, so that an image is anomalous exactly where it has one.
@@ -120,17 +120,21 @@ def calibrate(
     run = run if isinstance(run, Run) else Run.open(run)
     if recall is not None and labelled is None:
         raise SettingsError("a recall needs images of defects; name them by --labelled LAYOUT:ROOT")
+    if false_alarms is not None and labelled is not None:
+        raise SettingsError(
+            "a false-alarm rate decides where the images are normal ones alone; with --labelled it is the best F1 or "
+            "--recall that does. Leave out --false-alarms or --labelled"
+        )
     if class_name is not None and not normal:
         raise SettingsError("a class says what the images of --normal show; name some")
     for name, share in {"false-alarm rate": false_alarms, "recall": recall, "share of regions": regions}.items():
         if share is not None:
             check_share(name, share)
     require_uncalibrated(run, overwrite)
-    wish = Wish(
-        method="false-alarms" if labelled is None else "f1-max" if recall is None else "recall",
-        rate=false_alarms if labelled is None else recall,
-        regions=regions,
-    )
+    if labelled is None:
+        wish = Wish(method="false-alarms", rate=FALSE_ALARMS if false_alarms is None else false_alarms, regions=regions)
+    else:
+        wish = Wish(method="f1-max" if recall is None else "recall", rate=recall, regions=regions)
     samples: list[Sample]
     notices: list[str] = []
     if not normal and labelled is None:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invad.data import DataSet, open_datasets
-from invad.data.images import SUFFIXES, read_image, resize_image
+from invad.data.images import read_image, resize_image
 from invad.errors import DataError, ImageError, ModelFileError, SettingsError
 from invad.files import write_bytes
 from invad.inference.checksum import model_checksum
 from invad.inference.folding import fold, lower_precision
 from invad.inference.graph import ImageGraph
+from invad.inference.inputs import list_inputs
 from invad.inference.manifest import Manifest
 from invad.inference.opening import open_model
 from invad.inference.openvino_file import OpenVinoScorer, openvino_bytes, to_openvino
@@ -74,7 +75,8 @@ def export(
         out: the file, which ends in .onnx, .xml (with a .bin beside it) or .pt2.
         to: what will run it.
         precision: of encoder, neck and decoder; the map is always float32.
-        normal: folders or files of normal images, for int8 and for the check; none given: the training images.
+        normal: normal images, for int8 and for the check: files, folders, patterns or manifests; none given: the
+            training images.
         max_drop: the loss that a precision below fp32 may cost, in points of image AUROC on the run's test images, or
             of agreement with the run where it has none.
         overwrite: replace a file that is there.
@@ -93,7 +95,7 @@ def export(
     _require(out, to, precision, overwrite)
     settings, model = run.settings(), load_model(run)
     reference = plain_scorer(model, settings.size)
-    images, origin = _normal_images(run, settings, [Path(path) for path in normal])
+    images, origin = _normal_images(run, settings, normal)
     if precision == "int8" and not images:
         raise DataError("int8 needs normal images to learn the ranges of the activations from: --normal FOLDER")
     manifest = _manifest(run, settings, model, precision)
@@ -206,50 +208,47 @@ PRIVATE = ("data", "weights", "cache_dir", "device")
 """Settings that name places of the training's machine, which are no business of whoever gets the file."""
 
 
-def _normal_images(run: Run, settings: TrainSettings, normal: Sequence[Path]) -> tuple[list[NDArray[np.uint8]], str]:
+def _normal_images(
+    run: Run, settings: TrainSettings, normal: Sequence[Path | str]
+) -> tuple[list[NDArray[np.uint8]], str]:
     """Normal images, spread evenly over those there are, and a word on where they come from."""
     if normal:
-        paths = [path for root in normal for path in _files(root)]
+        paths = [item.path for item in list_inputs([str(root) for root in normal])]
         return [read_image(path) for path in _spread(paths, MEASURED)], f"{len(paths)} images of --normal"
     if not run.records_file.is_file():
         return [], ""
     lines = run.records_file.read_text(encoding="utf-8").splitlines()
     paths = [path for path in (Path(json.loads(line)["image"]) for line in lines) if path.is_file()]
-    return _readable(_spread(paths, MEASURED)), f"the run's training images ({len(paths)} of {len(lines)} are there)"
+    images = [image for path in _spread(paths, MEASURED) if (image := _readable(path)) is not None]
+    return images, f"the run's training images ({len(paths)} of {len(lines)} are there)"
 
 
-def _readable(paths: Sequence[Path]) -> list[NDArray[np.uint8]]:
-    """Those images that can be read."""
-    found = []
-    for path in paths:
-        try:
-            found.append(read_image(path))
-        except ImageError:  # training left it out too, or said so
-            continue
-    return found
-
-
-def _files(root: Path) -> list[Path]:
-    """A file, or all images in a folder."""
-    if root.is_file():
-        return [root]
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not found:
-        raise DataError(f"{root} holds no image; expected files that end in {', '.join(sorted(SUFFIXES))}")
-    return found
+def _readable(path: Path) -> NDArray[np.uint8] | None:
+    """An image of the run's data; None where it cannot be read, which training and evaluation leave out or name."""
+    try:
+        return read_image(path)
+    except ImageError:
+        return None
 
 
 def _labelled_images(settings: TrainSettings) -> tuple[list[NDArray[np.uint8]], list[tuple[str, bool]]]:
-    """The run's test images, of classes that have normal and anomalous ones, and their labels; perhaps none."""
+    """The run's test images, of classes that have normal and anomalous ones, and their labels; perhaps none.
+
+    Those that cannot be read are left out.
+    """
     try:
         data: DataSet = open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
     except (DataError, SettingsError):  # the data is elsewhere by now
         return [], []
-    records = _spread(data.split("test"), MEASURED)
-    kinds = {(record.class_name, record.anomalous) for record in records}
-    records = [r for r in records if {(r.class_name, True), (r.class_name, False)} <= kinds]
-    images = [resize_image(read_image(record.image), settings.size) for record in records]
-    return images, [(record.class_name, record.anomalous) for record in records]
+    images, labels = [], []
+    for record in _spread(data.split("test"), MEASURED):
+        image = _readable(record.image)
+        if image is not None:
+            images.append(resize_image(image, settings.size))
+            labels.append((record.class_name, record.anomalous))
+    kinds = set(labels)
+    useful = [i for i, (name, _) in enumerate(labels) if {(name, True), (name, False)} <= kinds]
+    return [images[i] for i in useful], [labels[i] for i in useful]
 
 
 def _synthetic_images(settings: TrainSettings) -> list[NDArray[np.uint8]]:

@@ -2,7 +2,7 @@
 
 A root is an image, a folder that is searched, a pattern such as `photos/**/*.png`, a manifest (CSV with a header, or
 JSON lines, with `image` and perhaps `class`; relative paths start at the manifest), or `-` for standard input, a path
-a line.
+a line. Hidden files and folders are left out by folders and patterns, unless a pattern names their dot.
 """
 
 import csv
@@ -16,7 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from invad.data.images import SUFFIXES
+from invad.data.images import SUFFIXES, is_hidden, is_image
 from invad.data.mvtec import nearest
 from invad.errors import DataError, SettingsError
 
@@ -101,9 +101,9 @@ def _walk(folder: Path, skipped: frozenset[Path], above: tuple[Path, ...]) -> It
         raise DataError(f"cannot look into the folder {folder}: {error.strerror}") from error
     folders = []
     for entry in entries:
-        if entry.is_dir():
+        if entry.is_dir() and not is_hidden(entry.name):
             folders.append(entry.name)
-        elif Path(entry.name).suffix.lower() in SUFFIXES and entry.is_file():
+        elif is_image(entry.name) and entry.is_file():
             yield folder / entry.name
     for name in folders:
         real = (folder / name).resolve()

@@ -6,7 +6,7 @@ from typing import Any
 
 from invad.colours import ColourScale
 from invad.devices import choose_device
-from invad.errors import RunError
+from invad.errors import RunError, SettingsError
 from invad.inference.checksum import model_checksum
 from invad.inference.scorer import Scorer, folded_scorer
 from invad.runs import Run, load_model
@@ -35,17 +35,19 @@ def open_model(path: Path | str, *, device: str = "auto", threads: int | None = 
     Args:
         path: where it is.
         device: cpu, cuda, cuda:1, mps (what the file's runtime can use of them); auto: the best there is.
-        threads: for ONNX Runtime and OpenVINO; None: as many as they choose.
+        threads: of the CPU to compute with; None: as many as the runtime chooses.
 
     Raises:
         RunError: there is neither a run nor such a file, or the run's checkpoints are damaged.
         ModelFileError: the file is damaged, changed, of a newer format, or not made by `invad export`.
         MissingExtraError: what runs the file is not installed.
-        SettingsError: there is no such device.
+        SettingsError: there is no such device, or there are less than one thread.
     """
     path = Path(path)
+    if threads is not None and threads < 1:
+        raise SettingsError(f"threads must be 1 or more, not {threads}; leave them out for the runtime's own choice")
     if path.is_dir():
-        return _open_run(path, device)
+        return _open_run(path, device, threads)
     if not path.is_file() or path.suffix not in KINDS:
         raise RunError(
             f"there is no model {path}; expected a run folder made by `invad train`, or a file made by `invad export` "
@@ -62,10 +64,10 @@ def open_model(path: Path | str, *, device: str = "auto", threads: int | None = 
     )
 
 
-def _open_run(path: Path, device: str) -> OpenModel:
+def _open_run(path: Path, device: str, threads: int | None) -> OpenModel:
     run = Run.open(path)
     model = load_model(run)
-    scorer = folded_scorer(model, run.settings().size, choose_device(device))
+    scorer = folded_scorer(model, run.settings().size, choose_device(device), threads=threads)
     scale = run.scale() if run.scale_file.is_file() else None
     return OpenModel(
         scorer=scorer, scale=scale, model=model_checksum(model), decision=None, classes=run.trained_classes()
@@ -84,4 +86,4 @@ def _open_file(path: Path, device: str, threads: int | None) -> Any:
         return open_openvino(path, device=device, threads=threads)
     from invad.inference.pt2_file import open_pt2
 
-    return open_pt2(path, device=device)
+    return open_pt2(path, device=device, threads=threads)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invad.colours import ColourScale
-from invad.data.images import read_image, resize_image
+from invad.data.images import convert_image, read_image, resize_image
 from invad.data.loading import threads
 from invad.errors import ImageError
 from invad.inference.ahead import map_ahead
@@ -184,10 +184,10 @@ def _calibration(path: Path, opened: OpenModel) -> Calibration | None:
 
 
 def to_array(image: ImageLike) -> NDArray[np.uint8]:
-    """Return any image as uint8 RGB (H, W, 3).
+    """Return any image as uint8 RGB (H, W, 3); a PIL image as its file would be read.
 
     Raises:
-        ImageError: the file cannot be read, or the array has another shape or type.
+        ImageError: the file or PIL image cannot be read, or the array has another shape or type.
 
     Example:
         >>> to_array(np.zeros((4, 6), dtype=np.uint8)).shape
@@ -196,7 +196,7 @@ def to_array(image: ImageLike) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
-        return np.asarray(image.convert("RGB"))
+        return convert_image(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
         raise ImageError(
             f"expected a uint8 array (H, W, 3) in RGB or (H, W) in grey, got {image.dtype} of shape {image.shape}"

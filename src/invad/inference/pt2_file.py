@@ -23,7 +23,7 @@ from invad.errors import ModelFileError
 from invad.inference.graph import ImageGraph
 from invad.inference.manifest import EMPTY, KEY, Manifest
 from invad.inference.onnx_file import export_graph
-from invad.inference.scorer import Scores
+from invad.inference.scorer import Scores, torch_threads
 from invad.records import Size
 
 EXTRA = f"extra/{KEY}.json"
@@ -63,17 +63,24 @@ def pt2_bytes(graph: ImageGraph, manifest: Manifest) -> bytes:
 class Pt2Scorer:
     """PyTorch over an exported program.
 
+    Args:
+        data: the file.
+        origin: its name, for messages.
+        device: as in `open_model`.
+        threads: to compute with; None: torch's choice.
+
     Raises:
         ModelFileError: the file is damaged, changed, not ours, or holds what could run code.
         SettingsError: there is no such device.
     """
 
-    def __init__(self, data: bytes, origin: str, *, device: str = "auto") -> None:
+    def __init__(self, data: bytes, origin: str, *, device: str = "auto", threads: int | None = None) -> None:
         require_safe(data, origin)
         text = _checked_text(data, origin)
         self.manifest = Manifest.from_json(text, origin)
         self.size: Size = self.manifest.size
         self._device = choose_device(device)
+        self._threads = threads
         try:
             program = torch.export.load(io.BytesIO(data))
         except Exception as error:  # many kinds for one cause: this torch cannot read the file
@@ -86,7 +93,7 @@ class Pt2Scorer:
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
         """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3)."""
-        with torch.inference_mode():
+        with torch.inference_mode(), torch_threads(self._threads):
             maps, scores = self._module(torch.from_numpy(np.require(images, requirements="W")).to(self._device))
         return maps.cpu().numpy(), scores.cpu().numpy()
 
@@ -178,6 +185,6 @@ def _digest(archive: zipfile.ZipFile) -> str:
     return digest.hexdigest()
 
 
-def open_pt2(path: Path, *, device: str = "auto") -> Pt2Scorer:
+def open_pt2(path: Path, *, device: str = "auto", threads: int | None = None) -> Pt2Scorer:
     """Return the scorer of a `.pt2` file; see `Pt2Scorer`."""
-    return Pt2Scorer(path.read_bytes(), str(path), device=device)
+    return Pt2Scorer(path.read_bytes(), str(path), device=device, threads=threads)

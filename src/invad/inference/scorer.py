@@ -1,5 +1,7 @@
 """One interface to a model, whatever runs it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -32,6 +34,12 @@ class Scorer(Protocol):
 class TorchScorer:
     """A module that maps images (B, 3, H, W) of the model's size to maps and scores.
 
+    Args:
+        module: of the model.
+        size: height and width that images are resized to.
+        device: to compute on.
+        threads: to compute with; None: torch's choice.
+
     Example:
         >>> from invad.model import build_model
         >>> model = build_model("resnet18", weights="random", image_size=(64, 64), blocks=(1, 1, 1))
@@ -40,22 +48,38 @@ class TorchScorer:
         ((2, 64, 64), (2,))
     """
 
-    def __init__(self, module: nn.Module, size: Size, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, size: Size, device: torch.device, threads: int | None = None) -> None:
         self.size = size
         self._module = module.to(device)
         self._device = device
+        self._threads = threads
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
         """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3); Pillow resizes them."""
         sized = np.stack([resize_image(image, self.size) for image in images])
-        with torch.inference_mode():
+        with torch.inference_mode(), torch_threads(self._threads):
             maps, scores = self._module(to_device(sized, self._device))
         return maps.cpu().numpy(), scores.cpu().numpy()
 
 
-def folded_scorer(model: InvAD, size: Size, device: torch.device | None = None) -> TorchScorer:
-    """Return the scorer of a trained model in its inference form (see `fold`)."""
-    return TorchScorer(fold(model, size), size, device or torch.device("cpu"))
+@contextmanager
+def torch_threads(count: int | None) -> Iterator[None]:
+    """A context in which torch computes with so many threads; None: with as many as before it."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count is not None:
+            torch.set_num_threads(before)
+
+
+def folded_scorer(
+    model: InvAD, size: Size, device: torch.device | None = None, *, threads: int | None = None
+) -> TorchScorer:
+    """Return the scorer of a trained model in its inference form (see `fold`); arguments as `TorchScorer`."""
+    return TorchScorer(fold(model, size), size, device or torch.device("cpu"), threads)
 
 
 def plain_scorer(model: InvAD, size: Size) -> TorchScorer:

@@ -20,7 +20,7 @@ from invad.training.loop import epoch_batches
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.setup import FITTED, feature_budget, fit_indices, open_data, open_images
-from invad.training.step import exact_arithmetic, train_step
+from invad.training.step import exact_arithmetic, possible_parts, train_step
 
 SAMPLE = 16
 """Images that reading and encoding are timed on, at most."""
@@ -145,7 +145,7 @@ def _time_step(model: InvAD, settings: TrainSettings, features: list[Tensor]) ->
         loss=given(settings.loss),
         clip=settings.gradient_clip,
         precision=settings.arithmetic,
-        parts=settings.accumulate,
+        parts=possible_parts(settings.accumulate, len(levels[0])),
     )
     return [_seconds(step, alone.device) for _ in range(2)][1]
 

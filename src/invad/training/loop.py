@@ -36,7 +36,7 @@ from invad.training.setup import (
     open_images,
     require_same_images,
 )
-from invad.training.step import Step, exact_arithmetic, fit_into_memory, train_step
+from invad.training.step import Step, exact_arithmetic, fit_into_memory, possible_parts, train_step
 from invad.training.tracking import Trackers, require_trackers
 
 LOG_STEPS = 10
@@ -71,6 +71,7 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
     Run.require_free(Path(out))
     require_trackers(settings.track)
     images = open_images(data, settings, processes, quiet=quiet or not processes.first)
+    _require_image_each(settings, images, processes)
     settings = settings.for_images(len(images.learnt), images.held_back_count)
     model = build_untrained(settings, images.learnt, encoder_file)
     if processes.first:
@@ -93,6 +94,7 @@ def resume(path: Path | str, *, quiet: bool = False) -> Run:
     processes = start_processes(settings.device)
     images = open_images(open_data(settings), settings, processes, quiet=quiet or not processes.first)
     require_same_images(run, images)
+    _require_image_each(settings, images, processes)
     if processes.first:
         run.tidy()
     return _start(run, settings, load_untrained(run), images, processes, resumed=True, quiet=quiet)
@@ -110,6 +112,21 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[ND
     order = np.random.default_rng((seed, epoch)).permutation(count)
     full = count // batch_size
     return [order] if full == 0 else list(order[: full * batch_size].reshape(full, batch_size))
+
+
+def _batch(settings: TrainSettings, images: Images) -> int:
+    """The images of a step, of all processes together."""
+    return min(given(settings.batch_size), len(images.learnt))
+
+
+def _require_image_each(settings: TrainSettings, images: Images, processes: Processes) -> None:
+    """Refuse more processes than a batch has images."""
+    batch = _batch(settings, images)
+    if batch < processes.count:
+        raise SettingsError(
+            f"a batch of {batch} images, of {len(images.learnt)} to learn from, is too small for {processes.count} "
+            f"processes: each needs one image or more; start fewer processes"
+        )
 
 
 def _start(
@@ -148,7 +165,7 @@ def _start(
             learnt=learnt,
             held_back=held_back,
             trackers=trackers,
-            parts=settings.accumulate,
+            parts=possible_parts(settings.accumulate, _batch(settings, images), processes.count),
             saved_at=time.monotonic(),
         )
         try:
@@ -186,9 +203,8 @@ def _open_features(
 def _run(job: Job, start: Position, *, quiet: bool) -> Position:
     """All epochs from a position on, with checkpoints, log and progress; returns where the training ended."""
     s, epochs, first = job.settings, given(job.settings.epochs), job.processes.first
-    size = given(s.batch_size)
-    steps = len(epoch_batches(len(job.images.learnt), size, s.seed, 0))
-    position, batch = start, min(size, len(job.images.learnt))
+    steps = len(epoch_batches(len(job.images.learnt), given(s.batch_size), s.seed, 0))
+    position, batch = start, _batch(s, job.images)
     with Interrupt() as interrupt, Progress(steps * epochs, start.total_steps, batch, quiet=quiet) as progress:
         while not ended(s, position):
             epoch = position.epoch

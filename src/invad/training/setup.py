@@ -68,8 +68,8 @@ def open_images(data: DataSet, settings: TrainSettings, processes: Processes, *,
             f"--patience and --keep best go by images held back, and held_back = {settings.held_back:g} of "
             f"{len(records)} gives none; set --held-back, to 0.1 say, with ten images or more in a class"
         )
-    learnt = open_source(settings, kept)
-    held_back = open_source(settings, held) if held else None
+    learnt = open_source(settings, kept, len(kept) / len(records))
+    held_back = open_source(settings, held, len(held) / len(records)) if held else None
     notices = [*data.notices, *validation_notices(data, settings.validation), *skipped_notices(learnt, "training")]
     if held_back is not None:
         notices += [f"held back {len(held_back)} of {len(records)} normal training images; trained on the others"]
@@ -111,13 +111,13 @@ def validation_notices(data: DataSet, validation: bool) -> tuple[str, ...]:
     return (f"trained without the {count} images of the split validation",)
 
 
-def open_source(settings: TrainSettings, records: tuple[Record, ...]) -> ImageSource:
-    """Return the images of these records, decoded once, under the settings' size and cache."""
+def open_source(settings: TrainSettings, records: tuple[Record, ...], share: float) -> ImageSource:
+    """Return the images of these records, under the settings' size and cache, of whose memory they get a share."""
     return ImageSource(
         records,
         settings.size,
         cache=settings.cache,
-        cache_memory=settings.cache_memory,
+        cache_memory=share * settings.cache_memory,
         cache_dir=Path(settings.cache_dir) if settings.cache_dir else None,
         skip_unreadable=settings.skip_unreadable,
     )

@@ -37,7 +37,8 @@ def train_step(
         clip: the largest global norm of the gradients.
         precision: of the trainee's arithmetic.
         loss: how predictions are compared with features.
-        parts: that the batch is computed in, one after the other; each has batch statistics of its own.
+        parts: that the batch is computed in, one after the other, at most one for each image; each has batch
+            statistics of its own.
     """
     optimiser.zero_grad(set_to_none=True)
     pieces = list(zip(*(level.tensor_split(parts) for level in features), strict=True))
@@ -53,6 +54,16 @@ def train_step(
     norm = clip_gradients(trainee.parameters(), clip)
     optimiser.step()
     return torch.stack(losses).sum(), norm.detach()
+
+
+def possible_parts(wanted: int, images: int, processes: int = 1) -> int:
+    """Return how many parts a batch is computed in: those wanted, or fewer, so that each has an image in each process.
+
+    Example:
+        >>> possible_parts(4, images=16), possible_parts(4, images=3)
+        (4, 3)
+    """
+    return min(wanted, images // processes)
 
 
 def fit_into_memory(
