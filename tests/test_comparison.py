@@ -4,6 +4,7 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from invad.cli.main import run
@@ -14,6 +15,8 @@ from invad.metrics.results import MEANS, ClassResult, Results
 from invad.metrics.table import to_json
 from invad.presets import MODELS
 from invad.reference import downloads, mean_of_parts, published_rows, wrong_means
+from invad.runs import Run
+from invad.saved_evaluation import Evaluation, Request, forget, keep
 from invad.settings import TrainSettings
 
 WRONG = {
@@ -66,14 +69,22 @@ def test_downloads(capsys: pytest.CaptureFixture[str]) -> None:
         assert downloads()[0]["log_url"] in capsys.readouterr().out
 
 
-def evaluated(path: Path, value: float, data: str = "mvtec:/data", split: int | None = None) -> Path:
-    """A run folder with the results of an evaluation and nothing else."""
+def evaluated(
+    path: Path,
+    value: float,
+    data: str = "mvtec:/data",
+    split: int | None = None,
+    evaluated_on: tuple[str, ...] = (),
+) -> Path:
+    """A run folder with what an evaluation leaves and nothing else."""
     values: dict[str, float | None] = dict.fromkeys(KEYS, value)
     one = ClassResult(name="bottle", images=2, anomalous=1, values=values, reasons={})
     results = Results(protocol="paper", classes=(one,), mean=values, skipped={})
     (path / "evaluation").mkdir(parents=True)
     (path / "evaluation/results-paper.json").write_text(to_json(results))
     TrainSettings(data=(data,), model="invad", split=split).save(path / "settings.toml")  # type: ignore[arg-type]
+    nothing = Evaluation(results=(results,), records=(), scores=np.zeros(0, dtype=np.float32))
+    keep(Run(path), nothing, Request(data=evaluated_on, split=split), model="a checksum")
     return path
 
 
@@ -91,9 +102,16 @@ def test_runs_beside_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert run(["results", str(a), "--printed", "--format", "json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["lines"][0]["what"] == "published, as printed" and len(content["lines"]) == 14
-    (a / "evaluation/results-paper.json").unlink()
+    forget(Run(a))
+    assert not list((a / "evaluation").glob("results-*")), "no table is taken for one of the next evaluation"
     assert run(["results", str(a)]) == 2
     assert "has not been evaluated; run `invad evaluate" in capsys.readouterr().err
+
+
+def test_a_run_stands_with_the_data_that_it_was_evaluated_on(tmp_path: Path) -> None:
+    path = evaluated(tmp_path / "a", 0.9, evaluated_on=("visa:/elsewhere",))
+    (line,) = (line for line in compare([path]) if line.what == str(path))
+    assert line.dataset == "visa"
 
 
 def test_the_mean_of_the_four_splits(tmp_path: Path) -> None:

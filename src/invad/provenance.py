@@ -15,7 +15,7 @@ from invad.presets import MODELS
 from invad.reference import published_rows
 from invad.report import DataCheck, Facts, Published
 from invad.runs import Run
-from invad.saved_evaluation import Kept
+from invad.saved_evaluation import Kept, evaluated_layouts
 
 CHECKED = 5000
 """Images up to which a report looks at all of a run's data; more take minutes, and `invad data check` does it."""
@@ -51,10 +51,10 @@ def published_row(run: Run, kept: Kept) -> Published | None:
 
     Of one split of COCO-AD nothing is published: its row is the mean of four.
     """
-    layouts = tuple(parse_spec(spec)[0] for spec in kept.request.data) or run.layouts()
-    if len(set(layouts)) != 1 or layouts[0] == "coco":
+    layouts = evaluated_layouts(run, kept.request)
+    if len(layouts) != 1 or layouts[0] == "coco":
         return None
-    (layout,) = set(layouts)
+    (layout,) = layouts
     settings = run.settings()
     for row in published_rows():
         if (row.model, row.dataset) == (settings.model, layout):

@@ -18,6 +18,7 @@ from invad.report.gallery import shrink, shrink_mask
 from invad.report.side_by_side import Beside, PairClass, PairImage, Side, pick_pairs, write_beside
 from invad.reporting import make_maps
 from invad.runs import Run, load_model
+from invad.saved_evaluation import Request
 
 RESAMPLES = 200
 
@@ -55,7 +56,8 @@ def report_beside(
     if resamples < 1:
         raise SettingsError(f"two runs are compared by resampling; expected --bootstrap 1 or more, got {resamples}")
     runs = Run.open(first), Run.open(second)
-    test_sets = [_by_content(open_test_set(run, data, views=views, split=split).split("test"), run) for run in runs]
+    request = Request(data=tuple(data), views=tuple(views), split=split)
+    test_sets = [_by_content(open_test_set(run, request).split("test"), run) for run in runs]
     _require_same(runs, test_sets)
     records = [[record for _, record in found] for found in test_sets]
     evaluators, scores = [], []
