@@ -4,18 +4,21 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import invad
 from invad.cli.main import run as command
+from invad.data import make_fixture
 from invad.errors import RunError, SettingsError
 from invad.evaluation import found_at_thresholds
 from invad.inference import Calibration
 from invad.inference.checksum import model_checksum
 from invad.inference.thresholds import from_normal
 from invad.metrics import KEYS, from_json
+from invad.provenance import look_at_data
 from invad.records import Record
 from invad.reporting import class_contents, is_evaluated, report
 from invad.runs import Run, load_model
@@ -98,6 +101,27 @@ def test_thresholds_are_the_runs_own_first(run: Run) -> None:
         assert [cut.name for cut in content.cuts] == ["calibrated", "best F1"]
     for content in class_contents(kept.evaluation, None):
         assert [cut.name for cut in content.cuts] == ["best F1"]
+
+
+def trained_on(path: Path, **settings: Any) -> Run:
+    """A run folder that knows its settings and nothing else."""
+    path.mkdir()
+    invad.TrainSettings(**settings).save(path / "settings.toml")
+    return Run(path)
+
+
+def test_several_data_sets_are_looked_at_as_they_were_trained_on(tmp_path: Path) -> None:
+    for name in ("realiad", "mvtec", "medical"):
+        make_fixture(name, tmp_path / name)
+    again = f"mvtec:{shutil.copytree(tmp_path / 'mvtec', tmp_path / 'again')}"
+    realiad, mvtec, medical = (f"{name}:{tmp_path / name}" for name in ("realiad", "mvtec", "medical"))
+    one_view = look_at_data(trained_on(tmp_path / "a", data=(realiad, mvtec), views=("C1",)))
+    spread = look_at_data(trained_on(tmp_path / "b", data=(mvtec, medical), classes=("bottle", "brain")))
+    prefixed = look_at_data(trained_on(tmp_path / "c", data=(mvtec, again), classes=("mvtec/bottle", "again/cable")))
+    assert all(found.said.startswith("All ") for found in (one_view, spread, prefixed))
+    gone = look_at_data(trained_on(tmp_path / "d", data=("folder:/nowhere/to/be/found",)))
+    unknown = look_at_data(trained_on(tmp_path / "e", data=(realiad,), views=("C9",)))
+    assert all("cannot be opened any more" in found.said for found in (gone, unknown))
 
 
 def test_two_runs_side_by_side(two_runs: tuple[Path, Path], tmp_path: Path) -> None:
