@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from invad.data import DataSet, ImageSource, batches, check_masks, open_datasets
+from invad.data.dataset import full_spec
 from invad.devices import to_device
 from invad.errors import DataError
 from invad.files import write_text
@@ -68,7 +69,13 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     settings = run.settings()
-    request = Request(data=tuple(data), classes=tuple(classes), views=tuple(views), split=split, bootstrap=bootstrap)
+    request = Request(
+        data=tuple(full_spec(spec) for spec in data),
+        classes=tuple(classes),
+        views=tuple(views),
+        split=split,
+        bootstrap=bootstrap,
+    )
     dataset = open_test_set(run, request)
     processes = start_processes(device)
     model = load_model(run)

@@ -5,15 +5,18 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from small_runs import at_step, copy_when, ctrl_c, small, weights
 
-from invad import InvadError, Run, resume, train
+from invad import InvadError, Run, evaluate, resume, train
 from invad.checkpoint import list_checkpoints, read_checked
+from invad.data import make_fixture
 from invad.errors import ImageError, RunError, SettingsError
+from invad.saved_evaluation import read_request
 from invad.training import job, loop
 
 
@@ -26,6 +29,16 @@ def test_the_same_seed_gives_the_same_bits_twice_and_another_one_others(
 ) -> None:
     assert weights(train(small(small_set), tmp_path / "again", quiet=True)) == weights(untouched)
     assert weights(train(small(small_set, seed=1), tmp_path / "other", quiet=True)) != weights(untouched)
+
+
+def test_data_named_by_its_root_alone_is_written_down_with_its_layout(tmp_path: Path) -> None:
+    make_fixture("visa", tmp_path / "set")
+    root = str(tmp_path / "set")
+    run = train(replace(small(tmp_path), data=(root,), epochs=1), tmp_path / "run", quiet=True)
+    assert run.settings().data == (f"visa:{root}",) and run.layouts() == ("visa",)
+    evaluate(run, data=(root,), protocols=("exact",), quiet=True)
+    request = read_request(run)
+    assert request is not None and request.data == (f"visa:{root}",)
 
 
 @pytest.mark.parametrize("step", [1, 3, 5, 15], ids=["first", "in an epoch", "an epoch's last", "last of all"])
@@ -90,6 +103,7 @@ def test_what_a_kill_leaves_is_taken_away(
 
 FULL_DISK = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 from invad.cli.main import run
 from invad.training import loop

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invad.checkpoint import Position, list_checkpoints, load_newest
+from invad.data.dataset import full_spec
 from invad.devices import fastest_precision
 from invad.errors import ImageError, SettingsError
 from invad.model import InvAD
@@ -61,6 +62,7 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
         KeyboardInterrupt: passed on after a checkpoint has been written, from which `resume` goes on.
     """
     processes = start_processes(settings.device)
+    settings = replace(settings, data=tuple(full_spec(spec) for spec in settings.data))
     data = open_data(settings)
     settings = settings.resolved(data.layouts, fastest=fastest_precision(processes.device))
     if given(settings.batch_size) < processes.count * settings.accumulate:
