@@ -118,7 +118,7 @@ def _require_same(runs: Sequence[Run], found: Sequence[Found]) -> None:
 
 def _score(run: Run, records: Sequence[Record], device: str, quiet: bool) -> tuple[Evaluator, NDArray[np.float32]]:
     if not quiet:
-        Console(stderr=True).print(f"scoring {len(records)} images by {run.path}", highlight=False)
+        Console(stderr=True).print(f"scoring {len(records)} images by {run.path}", highlight=False, markup=False)
     source = ImageSource(records, run.settings().size, cache="none")
     evaluator = Evaluator()
     return evaluator, fill(evaluator, load_model(run).to(choose_device(device)), source, quiet=quiet)

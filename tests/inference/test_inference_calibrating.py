@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 import invad
+from invad.cli.calibration import show
 from invad.cli.main import run
 from invad.errors import DataError, RunError, SettingsError
+from invad.inference import Calibration
 from invad.inference.calibration import FILE
+from invad.inference.thresholds import from_normal
 
 
 @pytest.fixture
@@ -148,6 +151,22 @@ def test_unknown_classes_are_pooled_and_small_ones_too(fresh: Path, normal: Path
     small = invad.calibrate(fresh, normal=few, false_alarms=0.1, overwrite=True, quiet=True)
     assert list(small.classes) == [name] and "wood (5)" in small.notices[-1]
     assert small.threshold("wood") == small.overall
+
+
+def test_a_class_with_brackets_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    threshold = from_normal([0.1, 0.2, 0.3], 0.5)
+    show(
+        Calibration(
+            method="false-alarms",
+            wanted=0.5,
+            overall=threshold,
+            classes={"[/b]": threshold},
+            scores={},
+            images="held back",
+            model="0" * 64,
+        )
+    )
+    assert "[/b]" in capsys.readouterr().out
 
 
 def test_too_few_images_say_what_they_reach(fresh: Path, normal: Path) -> None:

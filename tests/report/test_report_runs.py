@@ -57,6 +57,17 @@ def test_a_report_after_an_evaluation_scores_nothing_but_its_galleries(
     assert (run.evaluation / "report.html").is_file()
 
 
+def test_paths_with_brackets_are_printed_as_they_are(
+    two_runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copytree(two_runs[0], tmp_path / "[final][/b]"))
+    assert command(["report", str(path)]) == 0
+    assert command(["report", str(path), str(two_runs[1]), "--bootstrap", "1"]) == 0
+    said = capsys.readouterr()
+    assert f"report: {path / 'evaluation/report.html'}\n" in said.out
+    assert f"by{path}" in "".join(said.err.split()), "wherever the line is broken"
+
+
 @pytest.mark.parametrize("change", ["nothing", "calibration", "model", "never evaluated"])
 def test_an_evaluation_is_good_as_long_as_model_and_calibration_are(run: Run, change: str) -> None:
     if change == "calibration":

@@ -18,6 +18,7 @@ from invad.data import make_fixture
 from invad.errors import ImageError, RunError, SettingsError
 from invad.saved_evaluation import read_request
 from invad.training import job, loop
+from invad.training.setup import tell
 
 
 def events(run: Run, name: str) -> list[dict[str, object]]:
@@ -39,6 +40,11 @@ def test_data_named_by_its_root_alone_is_written_down_with_its_layout(tmp_path: 
     evaluate(run, data=(root,), protocols=("exact",), quiet=True)
     request = read_request(run)
     assert request is not None and request.data == (f"visa:{root}",)
+
+
+def test_a_note_is_said_as_it_is(untouched: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tell(copy_of(untouched, tmp_path), "no image in [final]/x[/b]")
+    assert "note: no image in [final]/x[/b]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("step", [1, 3, 5, 15], ids=["first", "in an epoch", "an epoch's last", "last of all"])

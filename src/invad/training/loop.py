@@ -23,7 +23,7 @@ from invad.runs import Run, load_untrained
 from invad.settings import TrainSettings, given
 from invad.training.features import Features, open_features
 from invad.training.interrupt import Interrupt
-from invad.training.job import Job, checkpoint_due, finish, judge, notice, report, save, watch
+from invad.training.job import Job, checkpoint_due, finish, judge, report, save, watch
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
@@ -36,6 +36,7 @@ from invad.training.setup import (
     open_data,
     open_images,
     require_same_images,
+    tell,
 )
 from invad.training.step import Step, exact_arithmetic, fit_into_memory, train_step
 from invad.training.tracking import Trackers, require_trackers
@@ -249,5 +250,5 @@ def _step(job: Job, features: list[Tensor], images: int) -> Step:
 
     if job.processes.several:  # processes wait for each other in a step, so none of them can try again
         return take(job.parts)
-    done, job.parts = fit_into_memory(take, job.trainee, job.parts, here, lambda text: notice(job, text))
+    done, job.parts = fit_into_memory(take, job.trainee, job.parts, here, lambda text: tell(job.run, text))
     return done

@@ -176,8 +176,13 @@ def make_run(out: Path, settings: TrainSettings, model: InvAD, images: Images, *
         run.write_environment()
         settings.save(run.settings_file)
         for text in images.notices:
-            run.log(event="notice", text=text)
-            Console(stderr=True, quiet=quiet).print(f"note: {text}", highlight=False)
+            tell(run, text, quiet=quiet)
+
+
+def tell(run: Run, text: str, *, quiet: bool = False) -> None:
+    """Say something that a reader of the results has to know, in the log of the run and here."""
+    run.log(event="notice", text=text)
+    Console(stderr=True, quiet=quiet).print(f"note: {text}", highlight=False, markup=False)
 
 
 def require_same_images(run: Run, images: Images) -> None:
