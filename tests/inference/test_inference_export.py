@@ -4,6 +4,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from PIL import Image
 import invad
 from invad.cli.main import run as invad_command
 from invad.colours import ColourScale
-from invad.data import make_synthetic
+from invad.data import make_synthetic, read_image
 from invad.errors import InvadError, ModelFileError, SettingsError
+from invad.inference import bench as timing
+from invad.inference import exporting
 from invad.inference.exporting import export
 from invad.inference.opening import open_model
 from invad.inference.scorer import plain_scorer
@@ -263,6 +266,50 @@ def test_without_the_training_images(trained: Path, tmp_path: Path) -> None:
     Image.fromarray(photos(1, 80, 70)[0]).save(folder / "a.png")
     found = export(moved, tmp_path / "b.onnx", to="onnx", normal=(folder,))
     assert found.images == "1 images of --normal"
+
+
+def test_an_export_reads_the_photos_it_compares_and_holds_them_at_the_models_size(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "normal"
+    folder.mkdir()
+    for i in range(exporting.COMPARED + 4):
+        Image.fromarray(photos(1, 150 + i, 200)[0]).save(folder / f"{i:02d}.png")
+    read: list[Path] = []
+    held: set[tuple[int, ...]] = set()
+
+    def watched_read(path: Path) -> NDArray[np.uint8]:
+        read.append(path)
+        return read_image(path)
+
+    def watched_check(settings: object, reference: object, out: object, images: Any, *rest: object) -> exporting.Export:
+        held.update(image.shape for image in images)
+        return check(settings, reference, out, images, *rest)  # type: ignore[arg-type]
+
+    check = exporting._check
+    monkeypatch.setattr(exporting, "read_image", watched_read)
+    monkeypatch.setattr(exporting, "_check", watched_check)
+    export(trained, tmp_path / "a.onnx", to="onnx", normal=(folder,))
+    assert len(read) == exporting.COMPARED and held == {(64, 96, 3)}
+
+
+def test_a_folder_is_timed_on_a_few_of_its_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing:
+        size = (4, 4)
+
+        def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            return np.zeros((len(images), 4, 4), np.float32), np.zeros(len(images), np.float32)
+
+    read: set[Path] = set()
+
+    def watched(path: Path) -> NDArray[np.uint8]:
+        read.add(path)
+        return photos(1, 8, 8)[0]
+
+    monkeypatch.setattr(timing, "read_image", watched)
+    paths = [Path(f"{i}.png") for i in range(1000)]
+    found = timing.bench(Nothing(), paths, seconds=1e-6, batches=(1, 4))
+    assert found.photos == len(read) == timing.PHOTOS and paths[-1] in read
 
 
 def test_group_norms_of_an_encoder_stay_as_they_are() -> None:

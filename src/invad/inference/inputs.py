@@ -14,11 +14,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from invad.data.images import SUFFIXES
 from invad.data.mvtec import folder_name, nearest
 from invad.errors import DataError, SettingsError
+
+Thing = TypeVar("Thing")
 
 STDIN = "-"
 MANIFESTS = frozenset({".csv", ".jsonl", ".ndjson"})
@@ -88,6 +92,18 @@ def trained_as(name: str, root: Path, trained: Collection[str]) -> list[str]:
         if one in trained:
             return [one]
     return sorted(one for one in trained if one.endswith(f"/{name}"))
+
+
+def spread(items: Sequence[Thing], count: int) -> list[Thing]:
+    """Return at most so many items, evenly over all of them.
+
+    Example:
+        >>> spread("abcdefghi", 3)
+        ['a', 'e', 'i']
+    """
+    if len(items) <= count:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 def _open(root: str, skipped: frozenset[Path]) -> Iterator[Item]:
