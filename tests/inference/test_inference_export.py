@@ -132,15 +132,16 @@ def test_openvino_needs_both_files(exported: Callable[[str], Path], tmp_path: Pa
 def test_another_format_version_is_refused(exported: Callable[[str], Path], tmp_path: Path) -> None:
     import onnx
 
-    from invad.inference.manifest import EMPTY, KEY, MARK, seal
+    from invad.inference.manifest import EMPTY, FORMAT, KEY, MARK, seal
 
     model = onnx.load(exported("onnx"))
     text = next(p.value for p in model.metadata_props if p.key == KEY)
-    newer = MARK.sub(EMPTY.encode(), text.replace('"version": 2', '"version": 3').encode()).decode()
+    other = text.replace(f'"version": {FORMAT}', f'"version": {FORMAT + 1}')
+    newer = MARK.sub(EMPTY.encode(), other.encode()).decode()
     onnx.helper.set_model_props(model, {KEY: newer})
     path = tmp_path / "newer.onnx"
     path.write_bytes(seal(model.SerializeToString()))
-    with pytest.raises(ModelFileError, match="reads 'invad-model' 2"):
+    with pytest.raises(ModelFileError, match=f"reads 'invad-model' {FORMAT}"):
         open_model(path)
 
 
