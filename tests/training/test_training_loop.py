@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +17,11 @@ from invad import InvadError, Run, evaluate, resume, train
 from invad.checkpoint import list_checkpoints, read_checked
 from invad.data import make_fixture
 from invad.errors import ImageError, RunError, SettingsError
+from invad.model.analytic import AnalyticEncoder
+from invad.processes import Processes
 from invad.saved_evaluation import read_request
 from invad.training import job, loop
-from invad.training.setup import tell
+from invad.training.setup import build_untrained, open_data, open_images, open_source, tell
 
 
 def events(run: Run, name: str) -> list[dict[str, object]]:
@@ -40,6 +43,33 @@ def test_data_named_by_its_root_alone_is_written_down_with_its_layout(tmp_path: 
     evaluate(run, data=(root,), protocols=("exact",), quiet=True)
     request = read_request(run)
     assert request is not None and request.data == (f"visa:{root}",)
+
+
+def test_the_encoder_is_fitted_on_the_device(untouched: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, device = untouched.settings(), torch.device("meta")  # stands for an accelerator: nothing is computed
+    places = []
+
+    def fit(encoder: AnalyticEncoder, batches: Iterable[torch.Tensor]) -> None:
+        places.extend([encoder.get_buffer("mean_0").device, *(images.device for images in batches)])
+
+    monkeypatch.setattr(AnalyticEncoder, "fit", fit)
+    source = open_source(settings, open_data(settings).split("train"))
+    build_untrained(settings, source, None, device, quiet=True)
+    assert set(places) == {device}
+
+
+def test_the_first_process_fits_the_encoder_and_the_others_take_it(
+    untouched: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "build_untrained", None)
+    monkeypatch.setattr(loop, "make_run", None)
+    another = Processes(rank=1, device=torch.device("cpu"))
+    settings = untouched.settings()
+    images = open_images(open_data(settings), settings, another, quiet=True)
+    _, model = loop._begin(untouched.path, settings, images, None, another, quiet=True)
+    expected, _ = read_checked(untouched.encoder_file)
+    found = model.encoder.state_dict()  # type: ignore[attr-defined]
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
 
 
 def test_a_note_is_said_as_it_is(untouched: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

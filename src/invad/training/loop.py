@@ -75,11 +75,8 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
     require_trackers(settings.track)
     images = open_images(data, settings, processes, quiet=quiet or not processes.first)
     settings = settings.for_images(len(images.learnt), images.held_back_count)
-    model = build_untrained(settings, images.learnt, encoder_file)
-    if processes.first:
-        make_run(Path(out), settings, model, images, quiet=quiet)
-    processes.from_first(True)  # the folder is there
-    return _start(Run.open(out), settings, model, images, processes, resumed=False, quiet=quiet)
+    run, model = _begin(Path(out), settings, images, encoder_file, processes, quiet=quiet)
+    return _start(run, settings, model, images, processes, resumed=False, quiet=quiet)
 
 
 def resume(path: Path | str, *, quiet: bool = False) -> Run:
@@ -113,6 +110,18 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[ND
     order = np.random.default_rng((seed, epoch)).permutation(count)
     full = count // batch_size
     return [order] if full == 0 else list(order[: full * batch_size].reshape(full, batch_size))
+
+
+def _begin(
+    out: Path, settings: TrainSettings, images: Images, encoder_file: Path | None, processes: Processes, *, quiet: bool
+) -> tuple[Run, InvAD]:
+    """The run folder and the model before its first step: the first process makes them, the others read them."""
+    if processes.first:
+        model = build_untrained(settings, images.learnt, encoder_file, processes.device, quiet=quiet)
+        make_run(out, settings, model, images, quiet=quiet)
+    processes.from_first(True)  # the folder is there
+    run = Run.open(out)
+    return run, model if processes.first else load_untrained(run)
 
 
 def _start(
