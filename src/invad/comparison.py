@@ -14,6 +14,7 @@ from invad.metrics.results import TITLES
 from invad.metrics.table import MISSING
 from invad.reference import PublishedRow, published_rows
 from invad.runs import Run
+from invad.saved_evaluation import evaluated_layouts, read_request
 
 Values = dict[str, float | None]
 MEAN = "mean of the four splits"
@@ -58,31 +59,25 @@ def compare(runs: Sequence[Path], *, printed: bool = False) -> list[Line]:
     return lines + [line for line in found if line not in lines]
 
 
-def _results_files(path: Path) -> list[Path]:
-    folder = Run.open(path).evaluation
-    found = [folder / f"results-{protocol}.json" for protocol in PROTOCOLS]
-    there = [file for file in found if file.is_file()]
-    if not there:
-        raise RunError(f"{path} has not been evaluated; run `invad evaluate {path}` first")
-    return there
-
-
 def _run_lines(path: Path) -> list[Line]:
-    """A line for each protocol that the run was evaluated by."""
+    """A line for each protocol that the run was last evaluated by, on the data that it was evaluated on."""
     run = Run.open(path)
-    layouts = run.layouts()
+    request, settings = read_request(run), run.settings()
+    if request is None:
+        raise RunError(f"{path} has not been evaluated; run `invad evaluate {path}` first")
+    files = [run.evaluation / f"results-{protocol}.json" for protocol in PROTOCOLS]
     lines = []
-    for file in _results_files(path):
+    for file in (file for file in files if file.is_file()):
         results = from_json(file.read_text(encoding="utf-8"))
         lines.append(
             Line(
-                model=run.settings().model,
-                dataset=" + ".join(layouts) or "unknown",
+                model=settings.model,
+                dataset=" + ".join(evaluated_layouts(run, request)) or "unknown",
                 what=str(path),
                 protocol=results.protocol,
                 classes=len(results.classes),
                 values={key: None if value is None else 100 * value for key, value in results.mean.items()},
-                split=run.settings().split,
+                split=request.filled(settings).split,
             )
         )
     return lines

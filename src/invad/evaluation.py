@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from invad.data import DataSet, ImageSource, batches, check_masks, open_datasets
+from invad.data.dataset import full_spec
 from invad.devices import to_device
 from invad.errors import DataError
 from invad.files import write_text
@@ -68,7 +69,14 @@ def evaluate(
     """
     run = run if isinstance(run, Run) else Run.open(run)
     settings = run.settings()
-    dataset = open_test_set(run, data, classes, views=views, split=split)
+    request = Request(
+        data=tuple(full_spec(spec) for spec in data),
+        classes=tuple(classes),
+        views=tuple(views),
+        split=split,
+        bootstrap=bootstrap,
+    )
+    dataset = open_test_set(run, request)
     processes = start_processes(device)
     model = load_model(run)
     checksum = model_checksum(model)
@@ -91,9 +99,6 @@ def evaluate(
         notices += found_at_thresholds(calibration, evaluation)
     evaluation = replace(evaluation, results=tuple(_with_warnings(r, notices) for r in evaluation.results))
     if processes.first:
-        request = Request(
-            data=tuple(data), classes=tuple(classes), views=tuple(views), split=split, bootstrap=bootstrap
-        )
         forget(run)
         for results in evaluation.results:
             write_results(run.evaluation, results)
@@ -157,26 +162,14 @@ def fill(
     return scores
 
 
-def open_test_set(
-    run: Run,
-    data: Sequence[str] = (),
-    classes: Sequence[str] = (),
-    *,
-    views: Sequence[str] = (),
-    split: int | None = None,
-) -> DataSet:
+def open_test_set(run: Run, request: Request) -> DataSet:
     """Return the data that a run is evaluated on: what is given, and for the rest what it was trained with.
 
     Raises:
         DataError: the data set is not laid out as it should be.
     """
-    settings = run.settings()
-    return open_datasets(
-        tuple(data) or settings.data,
-        tuple(classes) or (() if data else settings.classes),
-        views=tuple(views) or (() if data else settings.views),
-        split=settings.split if split is None and not data else split,
-    )
+    asked = request.filled(run.settings())
+    return open_datasets(asked.data, asked.classes, views=asked.views, split=asked.split)
 
 
 def evaluate_maps(

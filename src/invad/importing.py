@@ -6,7 +6,7 @@ from typing import Literal
 from invad.checkpoint import Position, save_checkpoint, save_encoder
 from invad.colours import ColourScale
 from invad.data import LAYOUTS, ImageSource, open_datasets
-from invad.data.dataset import parse_spec
+from invad.data.dataset import full_spec, parse_spec
 from invad.devices import choose_device
 from invad.model.encoder import RANDOM, read_state
 from invad.model.published import load_published
@@ -44,7 +44,7 @@ def import_weights(
         RunError: the folder is taken or cannot be written.
     """
     layout = data if data in LAYOUTS else parse_spec(data)[0]
-    specs = () if data in LAYOUTS else (data,)
+    specs = () if data in LAYOUTS else (full_spec(data),)
     settings = TrainSettings(recipe="paper", model=model, data=specs, split=split, device=device)
     settings = settings.resolved((layout,), fastest="fp32").for_images(0, 0)
     source = _normal_images(settings) if specs else None

@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from invad.data import CheckReport, check_dataset, open_dataset
+from invad.data import CheckReport, check_opened
 from invad.data.catalog import PUBLISHED
-from invad.data.dataset import parse_spec
-from invad.errors import DataError
+from invad.errors import DataError, SettingsError
 from invad.presets import MODELS
 from invad.reference import published_rows
 from invad.report import DataCheck, Facts, Published
 from invad.runs import Run
-from invad.saved_evaluation import Kept
+from invad.saved_evaluation import Kept, evaluated_layouts
+from invad.training.setup import open_data
 
 CHECKED = 5000
 """Images up to which a report looks at all of a run's data; more take minutes, and `invad data check` does it."""
@@ -51,10 +51,10 @@ def published_row(run: Run, kept: Kept) -> Published | None:
 
     Of one split of COCO-AD nothing is published: its row is the mean of four.
     """
-    layouts = tuple(parse_spec(spec)[0] for spec in kept.request.data) or run.layouts()
-    if len(set(layouts)) != 1 or layouts[0] == "coco":
+    layouts = evaluated_layouts(run, kept.request)
+    if len(layouts) != 1 or layouts[0] == "coco":
         return None
-    (layout,) = set(layouts)
+    (layout,) = layouts
     settings = run.settings()
     for row in published_rows():
         if (row.model, row.dataset) == (settings.model, layout):
@@ -73,34 +73,27 @@ def look_at_data(run: Run) -> DataCheck:
     settings = run.settings()
     if not settings.data:
         return DataCheck(said="This run was not trained here, so there is no training data to look at.")
-    command = " and ".join(f"`invad data check {spec}`" for spec in settings.data)
-    reports: list[CheckReport] = []
-    for spec in settings.data:
-        split = settings.split if parse_spec(spec)[0] == "coco" else None
-        try:
-            data = open_dataset(spec, settings.classes, views=settings.views, split=split)
-        except DataError as error:
-            return DataCheck(said=f"The training data is not here any more, so it was not looked at: {error}")
-        if len(data.records) > CHECKED:
-            return DataCheck(
-                said=f"The data holds {len(data.records):,} images, more than the {CHECKED:,} that a report looks at; "
-                f"{command} does it."
-            )
-        reports.append(check_dataset(spec, settings.classes, views=settings.views, split=split))
-    return _verdict(reports)
+    try:
+        data = open_data(settings)
+    except (DataError, SettingsError) as error:
+        return DataCheck(said=f"The training data cannot be opened any more, so it was not looked at: {error}")
+    if len(data.records) > CHECKED:
+        commands = " and ".join(f"`invad data check {spec}`" for spec in settings.data)
+        return DataCheck(
+            said=f"The data holds {len(data.records):,} images, more than the {CHECKED:,} that a report looks at; "
+            f"{commands} does it."
+        )
+    return _verdict(check_opened(data, whole=not settings.classes and not settings.views))
 
 
-def _verdict(reports: Iterable[CheckReport]) -> DataCheck:
-    found = list(reports)
-    images = sum(sum(one.counts.values()) for one in found)
-    errors = tuple(f"error: {text}" for one in found for text in one.errors)
-    warnings = tuple(text for one in found for text in one.warnings)
-    verdict = "nothing that would make the numbers wrong" if not errors else "what makes the numbers doubtful"
+def _verdict(found: CheckReport) -> DataCheck:
+    images = sum(found.counts.values())
+    verdict = "nothing that would make the numbers wrong" if not found.errors else "what makes the numbers doubtful"
     return DataCheck(
         said=f"All {images:,} images of the data set, for training and for testing, and their masks were read when "
         f"this page was written, and compared with each other: {verdict} was found.",
-        errors=errors,
-        warnings=warnings,
+        errors=tuple(f"error: {text}" for text in found.errors),
+        warnings=found.warnings,
     )
 
 

@@ -6,8 +6,9 @@ evaluation/evaluation.json   what was evaluated, when and by what; the curves of
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invad.data.dataset import parse_spec
 from invad.data.hashing import content_hashes
 from invad.errors import MetricError, RunError
 from invad.files import write_text
@@ -22,6 +24,7 @@ from invad.inference.calibration import FILE as CALIBRATION
 from invad.metrics import Results, Sweep, from_json
 from invad.records import Record
 from invad.runs import Run, environment
+from invad.settings import TrainSettings
 
 FORMAT = "invad-evaluation"
 VERSION = 1
@@ -64,6 +67,23 @@ class Request:
         ]
         parts += [] if self.split is None else [f"--split {self.split}"]
         return " ".join([*parts, f"--bootstrap {self.bootstrap}"])
+
+    def filled(self, settings: TrainSettings) -> "Request":
+        """Return the request with what a run was trained on in the place of what is not given; all of it if data is.
+
+        Example:
+            >>> Request(data=()).filled(TrainSettings(data=("folder:photos",), classes=("nut",))).classes
+            ('nut',)
+        """
+        if self.data:
+            return self
+        return replace(
+            self,
+            data=settings.data,
+            classes=self.classes or settings.classes,
+            views=self.views or settings.views,
+            split=settings.split if self.split is None else self.split,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,8 +133,9 @@ def keep(run: Run, evaluation: Evaluation, request: Request, model: str) -> None
 
 
 def forget(run: Run) -> None:
-    """Take back that the folder holds a whole evaluation, before the tables of another one are written."""
-    (run.evaluation / "evaluation.json").unlink(missing_ok=True)
+    """Take away the last evaluation, before the tables of another one are written: not all of them may be."""
+    for file in (run.evaluation / "evaluation.json", *run.evaluation.glob("results-*")):
+        file.unlink(missing_ok=True)
 
 
 def read_kept(run: Run, model: str) -> Kept | None:
@@ -123,23 +144,47 @@ def read_kept(run: Run, model: str) -> Kept | None:
     Raises:
         RunError: a file of it is damaged.
     """
-    try:
-        content = json.loads((run.evaluation / "evaluation.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise RunError(f"the evaluation in {run.evaluation} is damaged ({error}); {REMEDY}") from error
-    if (content.get("format"), content.get("version")) != (FORMAT, VERSION):
-        return None
-    if content["model"] != model or content["calibration"] != calibration_hash(run):
-        return None
-    try:
+    with _damage_told(run):
+        content = _content(run)
+        if content is None or content["model"] != model or content["calibration"] != calibration_hash(run):
+            return None
         return _read(run, content)
+
+
+def read_request(run: Run) -> Request | None:
+    """Return what the last evaluation of a run was asked for; None where there is none.
+
+    Raises:
+        RunError: a file of it is damaged.
+    """
+    with _damage_told(run):
+        content = _content(run)
+        return None if content is None else _request(content)
+
+
+def evaluated_layouts(run: Run, request: Request) -> tuple[str, ...]:
+    """Return the layouts of the data sets that a run was evaluated on; none where it does not know."""
+    return tuple(dict.fromkeys(parse_spec(spec)[0] for spec in request.data)) or run.layouts()
+
+
+@contextmanager
+def _damage_told(run: Run) -> Iterator[None]:
+    """A context in which what cannot be read is a damaged evaluation."""
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError, MetricError) as error:
-        raise RunError(f"the evaluation in {run.evaluation} is damaged ({error}); {REMEDY}") from error
+        raise RunError(
+            f"the evaluation in {run.evaluation} is damaged ({error}); evaluate again with `invad evaluate {run.path}`"
+        ) from error
 
 
-REMEDY = "evaluate again with `invad evaluate RUN`"
+def _content(run: Run) -> dict[str, Any] | None:
+    """What evaluation.json holds; None where there is none, or one of another version."""
+    file = run.evaluation / "evaluation.json"
+    if not file.is_file():
+        return None
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return content if (content.get("format"), content.get("version")) == (FORMAT, VERSION) else None
 
 
 def calibration_hash(run: Run) -> str | None:
@@ -160,17 +205,21 @@ def _read(run: Run, content: dict[str, Any]) -> Kept:
     return Kept(
         evaluation=evaluation,
         hashes=tuple(row["sha256"] for row in rows),
-        request=Request(
-            data=tuple(content["data"]),
-            classes=tuple(content["classes"]),
-            views=tuple(content["views"]),
-            split=content["split"],
-            bootstrap=content["bootstrap"],
-        ),
+        request=_request(content),
         model=content["model"],
         calibration=content["calibration"],
         created=content["created"],
         environment=content["environment"],
+    )
+
+
+def _request(content: dict[str, Any]) -> Request:
+    return Request(
+        data=tuple(content["data"]),
+        classes=tuple(content["classes"]),
+        views=tuple(content["views"]),
+        split=content["split"],
+        bootstrap=content["bootstrap"],
     )
 
 

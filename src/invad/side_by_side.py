@@ -18,6 +18,7 @@ from invad.report.gallery import shrink, shrink_mask
 from invad.report.side_by_side import Beside, PairClass, PairImage, Side, pick_pairs, write_beside
 from invad.reporting import make_maps
 from invad.runs import Run, load_model
+from invad.saved_evaluation import Request
 
 RESAMPLES = 200
 
@@ -55,7 +56,8 @@ def report_beside(
     if resamples < 1:
         raise SettingsError(f"two runs are compared by resampling; expected --bootstrap 1 or more, got {resamples}")
     runs = Run.open(first), Run.open(second)
-    test_sets = [_by_content(open_test_set(run, data, views=views, split=split).split("test"), run) for run in runs]
+    request = Request(data=tuple(data), views=tuple(views), split=split)
+    test_sets = [_by_content(open_test_set(run, request).split("test"), run) for run in runs]
     _require_same(runs, test_sets)
     records = [[record for _, record in found] for found in test_sets]
     evaluators, scores = [], []
@@ -116,7 +118,7 @@ def _require_same(runs: Sequence[Run], found: Sequence[Found]) -> None:
 
 def _score(run: Run, records: Sequence[Record], device: str, quiet: bool) -> tuple[Evaluator, NDArray[np.float32]]:
     if not quiet:
-        Console(stderr=True).print(f"scoring {len(records)} images by {run.path}", highlight=False)
+        Console(stderr=True).print(f"scoring {len(records)} images by {run.path}", highlight=False, markup=False)
     source = ImageSource(records, run.settings().size, cache="none")
     evaluator = Evaluator()
     return evaluator, fill(evaluator, load_model(run).to(choose_device(device)), source, quiet=quiet)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 import invad
+from invad.cli.calibration import show
 from invad.cli.main import run
 from invad.errors import DataError, RunError, SettingsError
+from invad.inference import Calibration
 from invad.inference.calibration import FILE
+from invad.inference.thresholds import from_normal
 
 
 @pytest.fixture
@@ -149,6 +152,42 @@ def test_unknown_classes_are_pooled_and_small_ones_too(fresh: Path, normal: Path
     small = invad.calibrate(fresh, normal=few, false_alarms=0.1, overwrite=True, quiet=True)
     assert list(small.classes) == [name] and "wood (5)" in small.notices[-1]
     assert small.threshold("wood") == small.overall
+
+
+def test_labelled_classes_are_called_as_in_training(fresh: Path, data: Path) -> None:
+    records = fresh / "records.jsonl"
+    rows = [json.loads(line) for line in records.read_text().splitlines()]
+    shared = sorted({row["class"] for row in rows})[0]
+
+    def train_as(*roots: str) -> None:
+        """Have classes of these roots in the place of one."""
+        own = [{**row, "class": f"{root}/{shared}"} for root in roots for row in rows if row["class"] == shared]
+        others = [row for row in rows if row["class"] != shared]
+        records.write_text("".join(json.dumps(row) + "\n" for row in (*own, *others)))
+
+    train_as(data.name, "elsewhere")
+    found = invad.calibrate(fresh, labelled=f"folder:{data}", quiet=True)
+    assert f"{data.name}/{shared}" in found.scores and shared not in found.scores
+    train_as("elsewhere", "nowhere")
+    found = invad.calibrate(fresh, labelled=f"folder:{data}", overwrite=True, quiet=True)
+    assert shared in found.scores
+    assert any(f"{shared} of folder:{data} may be elsewhere/{shared} or nowhere" in text for text in found.notices)
+
+
+def test_a_class_with_brackets_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    threshold = from_normal([0.1, 0.2, 0.3], 0.5)
+    show(
+        Calibration(
+            method="false-alarms",
+            wanted=0.5,
+            overall=threshold,
+            classes={"[/b]": threshold},
+            scores={},
+            images="held back",
+            model="0" * 64,
+        )
+    )
+    assert "[/b]" in capsys.readouterr().out
 
 
 def test_too_few_images_say_what_they_reach(fresh: Path, normal: Path) -> None:

@@ -17,9 +17,11 @@ from PIL import Image
 import invad
 from invad.cli.main import run as invad_command
 from invad.colours import ColourScale
-from invad.data import make_synthetic
+from invad.data import make_synthetic, read_image
 from invad.errors import InvadError, ModelFileError, SettingsError
-from invad.inference.exporting import _labelled_images, export
+from invad.inference import bench as timing
+from invad.inference import exporting
+from invad.inference.exporting import export
 from invad.inference.onnx_file import providers
 from invad.inference.opening import open_model
 from invad.inference.scorer import plain_scorer
@@ -150,15 +152,16 @@ def test_openvino_needs_both_files(exported: Callable[[str], Path], tmp_path: Pa
 def test_another_format_version_is_refused(exported: Callable[[str], Path], tmp_path: Path) -> None:
     import onnx
 
-    from invad.inference.manifest import EMPTY, KEY, MARK, seal
+    from invad.inference.manifest import EMPTY, FORMAT, KEY, MARK, seal
 
     model = onnx.load(exported("onnx"))
     text = next(p.value for p in model.metadata_props if p.key == KEY)
-    newer = MARK.sub(EMPTY.encode(), text.replace('"version": 2', '"version": 3').encode()).decode()
+    other = text.replace(f'"version": {FORMAT}', f'"version": {FORMAT + 1}')
+    newer = MARK.sub(EMPTY.encode(), other.encode()).decode()
     onnx.helper.set_model_props(model, {KEY: newer})
     path = tmp_path / "newer.onnx"
     path.write_bytes(seal(model.SerializeToString()))
-    with pytest.raises(ModelFileError, match="reads 'invad-model' 2"):
+    with pytest.raises(ModelFileError, match=f"reads 'invad-model' {FORMAT}"):
         open_model(path)
 
 
@@ -266,14 +269,14 @@ def test_test_images_that_cannot_be_read_are_left_out(trained: Path, tmp_path: P
     (layout, _, root), copy = settings.data[0].partition(":"), tmp_path / "set"
     shutil.copytree(root, copy)
     settings = replace(settings, data=(f"{layout}:{copy}",))
-    images, labels = _labelled_images(settings)
+    images, labels = exporting._labelled_images(settings)
     next(copy.glob("capsule/test/good/*.png")).write_bytes(b"no image")
-    fewer, left = _labelled_images(settings)
+    fewer, left = exporting._labelled_images(settings)
     assert len(fewer) == len(left) == len(images) - 1
     assert labels.count(("capsule", False)) - left.count(("capsule", False)) == 1
     for path in copy.glob("capsule/test/good/*.png"):
         path.write_bytes(b"no image")
-    assert {name for name, _ in labels} - {name for name, _ in _labelled_images(settings)[1]} == {"capsule"}
+    assert {name for name, _ in labels} - {name for name, _ in exporting._labelled_images(settings)[1]} == {"capsule"}
 
 
 def test_int8_of_any_size(trained: Path, tmp_path: Path) -> None:
@@ -297,6 +300,50 @@ def test_without_the_training_images(trained: Path, tmp_path: Path) -> None:
     Image.fromarray(photos(1, 80, 70)[0]).save(folder / "a.png")
     found = export(moved, tmp_path / "b.onnx", to="onnx", normal=(folder,))
     assert found.images == "1 images of --normal"
+
+
+def test_an_export_reads_the_photos_it_compares_and_holds_them_at_the_models_size(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "normal"
+    folder.mkdir()
+    for i in range(exporting.COMPARED + 4):
+        Image.fromarray(photos(1, 150 + i, 200)[0]).save(folder / f"{i:02d}.png")
+    read: list[Path] = []
+    held: set[tuple[int, ...]] = set()
+
+    def watched_read(path: Path) -> NDArray[np.uint8]:
+        read.append(path)
+        return read_image(path)
+
+    def watched_check(settings: object, reference: object, out: object, images: Any, *rest: object) -> exporting.Export:
+        held.update(image.shape for image in images)
+        return check(settings, reference, out, images, *rest)  # type: ignore[arg-type]
+
+    check = exporting._check
+    monkeypatch.setattr(exporting, "read_image", watched_read)
+    monkeypatch.setattr(exporting, "_check", watched_check)
+    export(trained, tmp_path / "a.onnx", to="onnx", normal=(folder,))
+    assert len(read) == exporting.COMPARED and held == {(64, 96, 3)}
+
+
+def test_a_folder_is_timed_on_a_few_of_its_photos(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nothing:
+        size = (4, 4)
+
+        def __call__(self, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            return np.zeros((len(images), 4, 4), np.float32), np.zeros(len(images), np.float32)
+
+    read: set[Path] = set()
+
+    def watched(path: Path) -> NDArray[np.uint8]:
+        read.add(path)
+        return photos(1, 8, 8)[0]
+
+    monkeypatch.setattr(timing, "read_image", watched)
+    paths = [Path(f"{i}.png") for i in range(1000)]
+    found = timing.bench(Nothing(), paths, seconds=1e-6, batches=(1, 4))
+    assert found.photos == len(read) == timing.PHOTOS and paths[-1] in read
 
 
 def test_group_norms_of_an_encoder_stay_as_they_are() -> None:

@@ -130,3 +130,8 @@ def test_class_of_a_path() -> None:
     assert class_of(Path("nut/bolt/good/1.png"), classes) == "bolt"
     assert class_of(Path("parts/1.png"), classes) is None
     assert class_of(Path("nut"), classes) is None
+    shared = {"north/nut", "south/nut", "nut", "bolt"}
+    assert class_of(Path("/data/south/nut/good/1.png"), shared) == "south/nut", "the longer name, at the same folder"
+    assert class_of(Path("east/nut/1.png"), shared) == "nut"
+    assert class_of(Path("north/nut/bolt/1.png"), shared) == "bolt", "the nearest folder"
+    assert class_of(Path("north/x/nut/1.png"), {"north/nut"}) is None

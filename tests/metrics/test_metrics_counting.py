@@ -9,7 +9,7 @@ from metrics_reference import random_set
 
 from invad.errors import MetricError
 from invad.metrics import counting, evaluate_class
-from invad.metrics.counting import count_in_threads, count_slots_slowly, even_chunk, make_table
+from invad.metrics.counting import count_in_threads, even_chunk, make_table
 from invad.metrics.cuts import fixed_cuts
 from invad.metrics.keys import keys_from, to_keys, to_scores
 from invad.metrics.pixels import Kept
@@ -19,6 +19,19 @@ KINDS = {np.float32: 32, np.float64: 64}
 
 def kept(scores, mask=None):
     return Kept(scores=np.asarray(scores), mask=mask)
+
+
+def count_by_definition(table, images):
+    """As `count_in_threads`, in a few lines of NumPy."""
+    slots = np.zeros(table.slots, np.int64)
+    for image in images:
+        scores, mask = image.load()
+        keys = to_keys((scores if mask is None else scores[~mask]).astype(table.kind))
+        cuts = table.cuts + table.ends[0]
+        place = np.searchsorted(cuts, keys)
+        at = cuts[np.minimum(place, len(cuts) - 1)] == keys
+        slots += np.bincount(2 * place + at, minlength=table.slots)
+    return slots
 
 
 @settings(max_examples=80, deadline=None)
@@ -33,7 +46,7 @@ def test_equals_the_definition(data, kind):
     mask = data.draw(arrays(np.bool_, (20,)))
     images = [kept(scores[0]), kept(scores[1], mask), kept(scores[2])]
     table = make_table(cuts)
-    expected = count_slots_slowly(table, images)
+    expected = count_by_definition(table, images)
     for threads in (1, 2, 5):
         assert count_in_threads(table, images, int(expected.sum()), threads).tolist() == expected.tolist()
     assert expected.sum() == 60 - mask.sum()
@@ -48,7 +61,7 @@ def test_crowded_cuts_and_long_images(kind, power):
     table = make_table(np.unique(to_keys(np.concatenate((crowd, scores[::50], [kind(-1e30)])))))
     assert kind == np.float32 or table.crowded.any()
     images = [kept(scores), kept(np.repeat(crowd, 3)), kept(scores[:10].astype(np.float32))]
-    expected = count_slots_slowly(table, images)
+    expected = count_by_definition(table, images)
     for threads in (1, 2):
         assert (count_in_threads(table, images, int(expected.sum()), threads) == expected).all()
 

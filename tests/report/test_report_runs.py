@@ -4,18 +4,21 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import invad
 from invad.cli.main import run as command
+from invad.data import make_fixture
 from invad.errors import RunError, SettingsError
 from invad.evaluation import found_at_thresholds
 from invad.inference import Calibration
 from invad.inference.checksum import model_checksum
 from invad.inference.thresholds import from_normal
 from invad.metrics import KEYS, from_json
+from invad.provenance import look_at_data
 from invad.records import Record
 from invad.reporting import class_contents, is_evaluated, report
 from invad.runs import Run, load_model
@@ -52,6 +55,17 @@ def test_a_report_after_an_evaluation_scores_nothing_but_its_galleries(
     monkeypatch.setattr("invad.cli.evaluation.evaluate", refuse)
     assert command(["report", str(run.path)]) == 0
     assert (run.evaluation / "report.html").is_file()
+
+
+def test_paths_with_brackets_are_printed_as_they_are(
+    two_runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path(shutil.copytree(two_runs[0], tmp_path / "[final][/b]"))
+    assert command(["report", str(path)]) == 0
+    assert command(["report", str(path), str(two_runs[1]), "--bootstrap", "1"]) == 0
+    said = capsys.readouterr()
+    assert f"report: {path / 'evaluation/report.html'}\n" in said.out
+    assert f"by{path}" in "".join(said.err.split()), "wherever the line is broken"
 
 
 @pytest.mark.parametrize("change", ["nothing", "calibration", "model", "never evaluated"])
@@ -98,6 +112,27 @@ def test_thresholds_are_the_runs_own_first(run: Run) -> None:
         assert [cut.name for cut in content.cuts] == ["calibrated", "best F1"]
     for content in class_contents(kept.evaluation, None):
         assert [cut.name for cut in content.cuts] == ["best F1"]
+
+
+def trained_on(path: Path, **settings: Any) -> Run:
+    """A run folder that knows its settings and nothing else."""
+    path.mkdir()
+    invad.TrainSettings(**settings).save(path / "settings.toml")
+    return Run(path)
+
+
+def test_several_data_sets_are_looked_at_as_they_were_trained_on(tmp_path: Path) -> None:
+    for name in ("realiad", "mvtec", "medical"):
+        make_fixture(name, tmp_path / name)
+    again = f"mvtec:{shutil.copytree(tmp_path / 'mvtec', tmp_path / 'again')}"
+    realiad, mvtec, medical = (f"{name}:{tmp_path / name}" for name in ("realiad", "mvtec", "medical"))
+    one_view = look_at_data(trained_on(tmp_path / "a", data=(realiad, mvtec), views=("C1",)))
+    spread = look_at_data(trained_on(tmp_path / "b", data=(mvtec, medical), classes=("bottle", "brain")))
+    prefixed = look_at_data(trained_on(tmp_path / "c", data=(mvtec, again), classes=("mvtec/bottle", "again/cable")))
+    assert all(found.said.startswith("All ") for found in (one_view, spread, prefixed))
+    gone = look_at_data(trained_on(tmp_path / "d", data=("folder:/nowhere/to/be/found",)))
+    unknown = look_at_data(trained_on(tmp_path / "e", data=(realiad,), views=("C9",)))
+    assert all("cannot be opened any more" in found.said for found in (gone, unknown))
 
 
 def test_two_runs_side_by_side(two_runs: tuple[Path, Path], tmp_path: Path) -> None:

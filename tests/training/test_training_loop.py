@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,16 @@ import pytest
 import torch
 from small_runs import at_step, copy_when, ctrl_c, small, weights
 
-from invad import InvadError, Run, resume, train
+from invad import InvadError, Run, evaluate, resume, train
 from invad.checkpoint import list_checkpoints, read_checked
+from invad.data import make_fixture
 from invad.errors import ImageError, RunError, SettingsError
+from invad.model.analytic import AnalyticEncoder
 from invad.processes import Processes
+from invad.saved_evaluation import read_request
 from invad.training import job, loop
 from invad.training.dry_run import dry_run
+from invad.training.setup import build_untrained, open_data, open_images, open_source, tell
 
 
 def events(run: Run, name: str) -> list[dict[str, object]]:
@@ -30,6 +35,48 @@ def test_the_same_seed_gives_the_same_bits_twice_and_another_one_others(
 ) -> None:
     assert weights(train(small(small_set), tmp_path / "again", quiet=True)) == weights(untouched)
     assert weights(train(small(small_set, seed=1), tmp_path / "other", quiet=True)) != weights(untouched)
+
+
+def test_data_named_by_its_root_alone_is_written_down_with_its_layout(tmp_path: Path) -> None:
+    make_fixture("visa", tmp_path / "set")
+    root = str(tmp_path / "set")
+    run = train(replace(small(tmp_path), data=(root,), epochs=1), tmp_path / "run", quiet=True)
+    assert run.settings().data == (f"visa:{root}",) and run.layouts() == ("visa",)
+    evaluate(run, data=(root,), protocols=("exact",), quiet=True)
+    request = read_request(run)
+    assert request is not None and request.data == (f"visa:{root}",)
+
+
+def test_the_encoder_is_fitted_on_the_device(untouched: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, device = untouched.settings(), torch.device("meta")  # stands for an accelerator: nothing is computed
+    places = []
+
+    def fit(encoder: AnalyticEncoder, batches: Iterable[torch.Tensor]) -> None:
+        places.extend([encoder.get_buffer("mean_0").device, *(images.device for images in batches)])
+
+    monkeypatch.setattr(AnalyticEncoder, "fit", fit)
+    source = open_source(settings, open_data(settings).split("train"))
+    build_untrained(settings, source, None, device, quiet=True)
+    assert set(places) == {device}
+
+
+def test_the_first_process_fits_the_encoder_and_the_others_take_it(
+    untouched: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "build_untrained", None)
+    monkeypatch.setattr(loop, "make_run", None)
+    another = Processes(rank=1, device=torch.device("cpu"))
+    settings = untouched.settings()
+    images = open_images(open_data(settings), settings, another, quiet=True)
+    _, model = loop._begin(untouched.path, settings, images, None, another, quiet=True)
+    expected, _ = read_checked(untouched.encoder_file)
+    found = model.encoder.state_dict()  # type: ignore[attr-defined]
+    assert found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in found)
+
+
+def test_a_note_is_said_as_it_is(untouched: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tell(copy_of(untouched, tmp_path), "no image in [final]/x[/b]")
+    assert "note: no image in [final]/x[/b]" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("step", [1, 3, 5, 15], ids=["first", "in an epoch", "an epoch's last", "last of all"])
@@ -94,6 +141,7 @@ def test_what_a_kill_leaves_is_taken_away(
 
 FULL_DISK = """
 import resource, sys
+from dataclasses import replace
 from pathlib import Path
 from invad.cli.main import run
 from invad.training import loop

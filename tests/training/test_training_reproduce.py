@@ -10,6 +10,7 @@ from small_runs import small
 from invad import Run, evaluate, reproduce, train
 from invad.checkpoint import list_checkpoints
 from invad.cli.main import run as command
+from invad.data import make_synthetic
 from invad.errors import RunError
 
 
@@ -49,6 +50,19 @@ def test_other_bits_are_said(
     found = reproduce(run.path, tmp_path / "and again", quiet=True)
     assert not found.identical and found.largest_difference > 0 and found.metrics == {}
     assert [text.split(":")[0] for text in found.environment] == ["processor"]
+
+
+def test_metrics_are_of_what_the_run_was_evaluated_on(untouched: Run, tmp_path: Path) -> None:
+    run, other = copy_of(untouched, tmp_path), tmp_path / "other"
+    make_synthetic(other, train=1, good=3, defective=2, size=40)
+    data, classes = (f"folder:{other}",), run.trained_classes()[:1]
+    before = evaluate(run, data=data, classes=classes, protocols=("exact",), quiet=True).results[0].mean
+    found = reproduce(run.path, tmp_path / "again", quiet=True)
+    assert found.metrics == {key: (value, value) for key, value in before.items() if value is not None}
+    shutil.rmtree(other)
+    with pytest.raises(RunError, match="last evaluated on is not there any more"):
+        reproduce(run.path, tmp_path / "once more", quiet=True)
+    assert not (tmp_path / "once more").exists()
 
 
 @pytest.mark.parametrize("file", ["records.jsonl", "held_back.jsonl"])

@@ -11,7 +11,7 @@ import tyro
 
 from invad.errors import SettingsError
 
-PHOTOS = 8
+DRAWN = 8
 """Photos that are drawn where none are given, and their side in pixels."""
 SIDE = 1024
 
@@ -23,7 +23,8 @@ class Bench:
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A run folder made by `invad train`, or a file made by `invad export`."""
     images: tuple[Path, ...] = ()
-    """Photos, or folders of them, to time it on. None given: drawn ones of 1024 x 1024 pixels, as JPEG."""
+    """Photos, or folders of them, to time it on: all, or 16 of them, evenly spread. None given: drawn
+    ones of 1024 x 1024 pixels, as JPEG."""
     batches: tuple[int, ...] = (1, 2, 4, 8, 16)
     """The batch sizes that the best throughput is looked for in."""
     seconds: float = 5.0
@@ -49,9 +50,8 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             paths = self._photos(Path(folder))
             found = bench(opened.scorer, paths, seconds=self.seconds, batches=self.batches)
-        print(
-            f"{self.model} on {platform.processor() or platform.machine()}, {os.cpu_count()} cores; {len(paths)} photos"
-        )
+        processor = platform.processor() or platform.machine()
+        print(f"{self.model} on {processor}, {os.cpu_count()} cores; {found.photos} of {len(paths)} photos")
         print("                     latency ms        throughput")
         print("                  p50    p90    p99   images/s  batch")
         for what, timing in (("from pixels", found.pixels), ("with decoding", found.files)):
@@ -74,7 +74,7 @@ class Bench:
         from PIL import Image
 
         rng = np.random.default_rng(0)
-        paths = [folder / f"{i}.jpg" for i in range(PHOTOS)]
+        paths = [folder / f"{i}.jpg" for i in range(DRAWN)]
         for path in paths:
             coarse = Image.fromarray(rng.integers(0, 256, (48, 48, 3), dtype=np.uint8))
             coarse.resize((SIDE, SIDE), Image.Resampling.BICUBIC).save(path, quality=92)

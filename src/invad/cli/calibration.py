@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from invad.inference.calibrating import calibrate
 from invad.inference.calibration import Calibration
@@ -68,7 +69,7 @@ def show(calibration: Calibration) -> None:
         table.add_column("recall")
         table.add_column(f"{calibration.confidence:.0%} interval")
     for name, threshold in [*calibration.classes.items(), ("overall", calibration.overall)]:
-        table.add_row(name, *_cells(threshold))
+        table.add_row(Text(name), *_cells(threshold))
     console.print(table)
     for text in (f"calibrated on: {calibration.images}", *_advice(calibration), *calibration.notices):
         console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -76,7 +76,7 @@ class Evaluate:
             from invad.reporting import report
 
             page = report(self.run_path, device=self.device)
-            Console().print(f"report: {page}", highlight=False, soft_wrap=True)
+            print(f"report: {page}")
 
     def _refuse_with_maps(self) -> None:
         """No option that needs a model is passed over in silence."""
@@ -116,7 +116,7 @@ class Report:
             raise SettingsError(f"a report shows one run, or two side by side; got {len(self.run_paths)} folders")
         page = self._one(self.run_paths[0]) if len(self.run_paths) == 1 else self._two(*self.run_paths)
         if page is not None:
-            Console().print(f"report: {page}", highlight=False, soft_wrap=True)
+            print(f"report: {page}")
 
     def _one(self, path: Path) -> Path | None:
         """The page of one run; None in all processes but the first."""

@@ -1,7 +1,7 @@
 """Data sets: layouts, images, caches, checks."""
 
 from invad.data.catalog import PUBLISHED, Published
-from invad.data.check import CheckReport, check_dataset, check_masks, render
+from invad.data.check import CheckReport, check_dataset, check_masks, check_opened, render
 from invad.data.coco import build_splits
 from invad.data.dataset import LAYOUTS, DataSet, open_dataset, open_datasets
 from invad.data.fixtures import FIXTURES, make_fixture
@@ -22,6 +22,7 @@ __all__ = [
     "build_splits",
     "check_dataset",
     "check_masks",
+    "check_opened",
     "content_hash",
     "content_hashes",
     "load_ahead",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from invad.data.catalog import PUBLISHED, differences
-from invad.data.dataset import open_dataset
+from invad.data.dataset import DataSet, open_dataset
 from invad.data.images import read_image, read_mask, read_size
 from invad.errors import DataError, ImageError
 from invad.records import Record, Size
@@ -43,6 +43,16 @@ def check_dataset(
         data = open_dataset(spec, classes, views=views, split=split)
     except DataError as error:
         return CheckReport(counts={}, sizes={}, errors=(str(error),), warnings=())
+    return check_opened(data, whole=not classes and not views)
+
+
+def check_opened(data: DataSet, *, whole: bool) -> CheckReport:
+    """Read every file of a data set that is opened already and return what is wrong with it.
+
+    Args:
+        data: one data set, or several as one.
+        whole: nothing of it was left out when it was opened, so that it can be compared with what is published.
+    """
     with ThreadPoolExecutor() as pool:
         looks = list(pool.map(_look, data.records))
     faults: dict[str, list[str]] = defaultdict(list)
@@ -52,7 +62,7 @@ def check_dataset(
     for kind, group in _duplicates(data.records, looks).items():
         faults[kind] += group
     faults[UNMASKED] = half_masked(data.records)
-    if not classes and not views:
+    if whole and len(data.layouts) == 1:
         (layout,) = data.layouts
         kind = INCOMPLETE if layout not in PUBLISHED or PUBLISHED[layout].verified else UNVERIFIED
         faults[kind] = differences(layout, data.root, data.records)

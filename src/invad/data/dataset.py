@@ -106,6 +106,19 @@ def parse_spec(spec: str) -> tuple[str, Path]:
     return fitting[0], path
 
 
+def full_spec(spec: str) -> str:
+    """Return the name of a data set as `LAYOUT:ROOT`, for what is written down: its root may be gone later.
+
+    Raises: as `parse_spec`.
+
+    Example:
+        >>> full_spec("folder:photos")
+        'folder:photos'
+    """
+    layout, path = parse_spec(spec)
+    return f"{layout}:{path}"
+
+
 def fitting_layouts(root: Path) -> tuple[str, ...]:
     """Return the layouts that a root that exists may have, at least one."""
     if (root / synthetic.MARKER).is_file():

@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invad.data.images import read_image, resize_image
+from invad.inference.inputs import spread
 from invad.inference.scorer import Scorer
 
 PERCENTILES = (50, 90, 99)
 WARM_UP = 3
+PHOTOS = 16
+"""Photos that are timed, at most: each is held decoded, at its own size."""
 MILLION = 1_000_000
 
 
@@ -45,6 +48,8 @@ class Timing:
 class Bench:
     """The timings of one model."""
 
+    photos: int
+    """How many it was timed on."""
     pixels: Timing
     """From decoded images, at their own size."""
     files: Timing
@@ -56,13 +61,14 @@ def bench(scorer: Scorer, paths: Sequence[Path], *, seconds: float, batches: Seq
 
     Args:
         scorer: the model.
-        paths: photos to feed it.
+        paths: photos to feed it; of more than `PHOTOS` so many, evenly over all of them.
         seconds: how long each of the measurements goes on, at least.
         batches: the batch sizes that throughput is looked for in.
 
     Raises:
         ImageError: a photo cannot be read.
     """
+    paths = spread(paths, PHOTOS)
     images: list[NDArray[np.uint8]] = [read_image(path) for path in paths]
 
     def from_pixels(chosen: Sequence[int]) -> None:
@@ -72,6 +78,7 @@ def bench(scorer: Scorer, paths: Sequence[Path], *, seconds: float, batches: Seq
         scorer(np.stack([resize_image(read_image(paths[i]), scorer.size) for i in chosen]))
 
     return Bench(
+        photos=len(paths),
         pixels=_time(from_pixels, len(images), seconds, batches),
         files=_time(from_files, len(images), seconds, batches),
     )

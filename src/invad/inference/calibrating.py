@@ -19,7 +19,7 @@ from invad.errors import DataError, ImageError, RunError, SettingsError
 from invad.files import write_text
 from invad.inference.calibration import FILE, UNKNOWN, Calibration, Method
 from invad.inference.checksum import model_checksum
-from invad.inference.inputs import class_of, list_inputs
+from invad.inference.inputs import class_of, list_inputs, trained_as
 from invad.inference.predictor import Predictor
 from invad.inference.scorer import folded_scorer
 from invad.inference.thresholds import (
@@ -147,8 +147,9 @@ def calibrate(
             )
         test_images = 0
     else:
-        found = [*_normal(run, normal, class_name), *_labelled(labelled)]
-        samples, notices = _without_training_images(run, found)
+        known, unclear = _labelled(run, labelled)
+        samples, notices = _without_training_images(run, [*_normal(run, normal, class_name), *known])
+        notices += unclear
         origin = ", ".join([*map(str, normal), *([labelled] if labelled else [])])
         test_images, more = _test_images(run, samples)
         notices += more
@@ -291,10 +292,21 @@ def _normal(run: Run, roots: Sequence[Path | str], class_name: str | None) -> It
         yield Sample(path=item.path, class_name=name or UNKNOWN)
 
 
-def _labelled(spec: str | None) -> Iterator[Sample]:
-    if spec is not None:
-        for record in open_dataset(spec).records:
-            yield Sample(path=record.image, class_name=record.class_name, anomalous=record.anomalous)
+def _labelled(run: Run, spec: str | None) -> tuple[list[Sample], list[str]]:
+    """The images of a labelled data set, their classes called as in training, and a notice of those that may be two."""
+    if spec is None:
+        return [], []
+    data, trained = open_dataset(spec), _trained_classes(run)
+    found = {name: trained_as(name, data.root, trained) for name in data.classes}
+    names = {name: may_be[0] if len(may_be) == 1 else name for name, may_be in found.items()}
+    samples = [Sample(path=r.image, class_name=names[r.class_name], anomalous=r.anomalous) for r in data.records]
+    notices = [
+        f"the class {name} of {spec} may be {' or '.join(may_be)}, which go by the overall threshold therefore; to say "
+        f"which it is, give the set's folder the name that stands in front"
+        for name, may_be in found.items()
+        if len(may_be) > 1
+    ]
+    return samples, notices
 
 
 def _without_training_images(run: Run, samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:

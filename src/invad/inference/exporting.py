@@ -18,13 +18,14 @@ from invad.files import write_bytes
 from invad.inference.checksum import model_checksum
 from invad.inference.folding import fold, lower_precision
 from invad.inference.graph import ImageGraph
-from invad.inference.inputs import list_inputs
+from invad.inference.inputs import list_inputs, spread
 from invad.inference.manifest import Manifest
 from invad.inference.opening import open_model
 from invad.inference.openvino_file import OpenVinoScorer, openvino_bytes, to_openvino
 from invad.inference.scorer import Scorer, plain_scorer
 from invad.inference.selfcheck import BOUND, Differences, Loss, Scoring, compare, measure_loss
 from invad.model import InvAD
+from invad.records import Size
 from invad.runs import Run, environment, load_model
 from invad.settings import TrainSettings
 
@@ -41,7 +42,7 @@ POSSIBLE: dict[Target, tuple[Precision, ...]] = {
 COMPARED = 8
 """Images whose maps are compared."""
 MEASURED = 200
-"""Images, at most, on which the loss of a lower precision is measured."""
+"""Images, at most, on which the loss of a lower precision is measured; they are held at the model's size alone."""
 MAX_DROP = 0.5
 
 
@@ -95,12 +96,12 @@ def export(
     _require(out, to, precision, overwrite)
     settings, model = run.settings(), load_model(run)
     reference = plain_scorer(model, settings.size)
-    images, origin = _normal_images(run, settings, normal)
+    count = COMPARED if precision == "fp32" else MEASURED
+    images, origin = _normal_images(run, settings, normal, count)
     if precision == "int8" and not images:
         raise DataError("int8 needs normal images to learn the ranges of the activations from: --normal FOLDER")
     manifest = _manifest(run, settings, model, precision)
-    sized = [resize_image(image, settings.size) for image in images]
-    files = _build(model, manifest, to, sized)
+    files = _build(model, manifest, to, images)
     if not images:
         images, origin = _synthetic_images(settings), "synthetic images, since no photos were at hand"
     with tempfile.TemporaryDirectory() as folder:  # checked before it takes the place of a file that is there
@@ -158,11 +159,10 @@ def _check(
     precision: Precision,
     max_drop: float,
 ) -> Export:
-    """Open the file as a user will, and compare it with the run."""
+    """Open the file as a user will, and compare it with the run on images of the model's size."""
     scorer = open_model(out, device="cpu").scorer
-    sized = [resize_image(image, settings.size) for image in images]
     ways: list[Scoring] = [scorer, scorer.as_filed] if isinstance(scorer, OpenVinoScorer) else [scorer]
-    compared = [compare(reference, way, _spread(sized, COMPARED)) for way in ways]
+    compared = [compare(reference, way, spread(images, COMPARED)) for way in ways]
     differences = Differences(map=max(one.map for one in compared), score=max(one.score for one in compared))
     found = Export(path=out, images=origin, differences=differences, loss=None)
     if precision == "fp32":
@@ -173,7 +173,7 @@ def _check(
             )
         return found
     labelled, labels = _labelled_images(settings)
-    loss = measure_loss(reference, scorer, labelled or _spread(sized, MEASURED), labels)
+    loss = measure_loss(reference, scorer, labelled or images, labels)
     if not loss.drop <= max_drop:
         raise ModelFileError(
             f"{precision} costs {loss.drop:.2f} points of {loss.measure} ({loss.before:.2f} to {loss.after:.2f}), more "
@@ -209,24 +209,28 @@ PRIVATE = ("data", "weights", "cache_dir", "device")
 
 
 def _normal_images(
-    run: Run, settings: TrainSettings, normal: Sequence[Path | str]
+    run: Run, settings: TrainSettings, normal: Sequence[Path | str], count: int
 ) -> tuple[list[NDArray[np.uint8]], str]:
-    """Normal images, spread evenly over those there are, and a word on where they come from."""
+    """So many normal images of the model's size, spread over those there are, and a word on where they come from."""
     if normal:
         paths = [item.path for item in list_inputs([str(root) for root in normal])]
-        return [read_image(path) for path in _spread(paths, MEASURED)], f"{len(paths)} images of --normal"
+        images = [resize_image(read_image(path), settings.size) for path in spread(paths, count)]
+        return images, f"{len(paths)} images of --normal"
     if not run.records_file.is_file():
         return [], ""
     lines = run.records_file.read_text(encoding="utf-8").splitlines()
     paths = [path for path in (Path(json.loads(line)["image"]) for line in lines) if path.is_file()]
-    images = [image for path in _spread(paths, MEASURED) if (image := _readable(path)) is not None]
-    return images, f"the run's training images ({len(paths)} of {len(lines)} are there)"
+    found = (_readable(path, settings.size) for path in spread(paths, count))
+    return (
+        [image for image in found if image is not None],
+        f"the run's training images ({len(paths)} of {len(lines)} are there)",
+    )
 
 
-def _readable(path: Path) -> NDArray[np.uint8] | None:
-    """An image of the run's data; None where it cannot be read, which training and evaluation leave out or name."""
+def _readable(path: Path, size: Size) -> NDArray[np.uint8] | None:
+    """An image of the run's data at the model's size; None where it cannot be read, which training told or left out."""
     try:
-        return read_image(path)
+        return resize_image(read_image(path), size)
     except ImageError:
         return None
 
@@ -241,10 +245,10 @@ def _labelled_images(settings: TrainSettings) -> tuple[list[NDArray[np.uint8]], 
     except (DataError, SettingsError):  # the data is elsewhere by now
         return [], []
     images, labels = [], []
-    for record in _spread(data.split("test"), MEASURED):
-        image = _readable(record.image)
+    for record in spread(data.split("test"), MEASURED):
+        image = _readable(record.image, settings.size)
         if image is not None:
-            images.append(resize_image(image, settings.size))
+            images.append(image)
             labels.append((record.class_name, record.anomalous))
     kinds = set(labels)
     useful = [i for i, (name, _) in enumerate(labels) if {(name, True), (name, False)} <= kinds]
@@ -256,10 +260,3 @@ def _synthetic_images(settings: TrainSettings) -> list[NDArray[np.uint8]]:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (COMPARED, 12, 12, 3), dtype=np.uint8)
     return [resize_image(image, settings.size) for image in coarse]
-
-
-def _spread(items: Sequence[Any], count: int) -> list[Any]:
-    """At most so many items, evenly over all of them."""
-    if len(items) <= count:
-        return list(items)
-    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]

@@ -14,11 +14,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from invad.data.images import SUFFIXES, is_hidden, is_image
-from invad.data.mvtec import nearest
+from invad.data.mvtec import folder_name, nearest
 from invad.errors import DataError, SettingsError
+
+Thing = TypeVar("Thing")
 
 STDIN = "-"
 MANIFESTS = frozenset({".csv", ".jsonl", ".ndjson"})
@@ -61,11 +65,45 @@ def list_inputs(roots: Sequence[str], *, without: Collection[Path] = ()) -> Iter
 def class_of(path: Path, classes: Collection[str]) -> str | None:
     """Return the class whose name the nearest of a path's folders bears; None where none does.
 
+    A class with its root's name in front goes by both folders, and before a class that goes by the nearer one alone.
+
     Example:
         >>> class_of(Path("photos/bracket/train/good/1.jpg"), {"bracket", "screw"})
         'bracket'
+        >>> class_of(Path("north/bracket/1.jpg"), {"north/bracket", "south/bracket"})
+        'north/bracket'
     """
-    return next((name for name in reversed(path.parts[:-1]) if name in classes), None)
+    folders = path.parts[:-1]
+    names = ("/".join(folders[start:end]) for end in range(len(folders), 0, -1) for start in range(end))
+    return next((name for name in names if name in classes), None)
+
+
+def trained_as(name: str, root: Path, trained: Collection[str]) -> list[str]:
+    """Return the trained classes that a class of a data set may be: one where it is clear, none where it is new.
+
+    Training gives a class that several sets share its root's name in front.
+
+    Example:
+        >>> trained = {"north/bracket", "south/bracket", "screw"}
+        >>> [trained_as("bracket", Path(root), trained) for root in ("south", "east")]
+        [['south/bracket'], ['north/bracket', 'south/bracket']]
+    """
+    for one in (name, f"{folder_name(root)}/{name}"):
+        if one in trained:
+            return [one]
+    return sorted(one for one in trained if one.endswith(f"/{name}"))
+
+
+def spread(items: Sequence[Thing], count: int) -> list[Thing]:
+    """Return at most so many items, evenly over all of them.
+
+    Example:
+        >>> spread("abcdefghi", 3)
+        ['a', 'e', 'i']
+    """
+    if len(items) <= count:
+        return list(items)
+    return [items[i] for i in np.linspace(0, len(items) - 1, count).round().astype(int)]
 
 
 def _open(root: str, skipped: frozenset[Path]) -> Iterator[Item]:

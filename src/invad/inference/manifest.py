@@ -23,7 +23,6 @@ KEY = "invad"
 """Under which name the text lies in a file's own metadata."""
 MARK = re.compile(rb"invad-sha256:([0-9a-f]{64})")
 EMPTY = f"invad-sha256:{'0' * 64}"
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from invad.metrics import kernels
-from invad.metrics.keys import IntArray, to_keys
+from invad.metrics.keys import IntArray
 from invad.metrics.pixels import Source
 from invad.metrics.threads import drain, in_threads
 
@@ -134,19 +134,6 @@ def even_chunk(normals: int, workers: int) -> int:
     """The size of a chunk at most `CHUNK` such that all workers have as many, and come to the end together."""
     rounds = max(1, -(-normals // (workers * CHUNK)))
     return max(1, -(-normals // (workers * rounds)))
-
-
-def count_slots_slowly(table: Table, images: Sequence[Source]) -> Any:
-    """As `count_in_threads`, in three lines of NumPy: for reading and testing."""
-    slots = np.zeros(table.slots, np.int64)
-    for image in images:
-        scores, mask = image.load()
-        keys = to_keys((scores if mask is None else scores[~mask]).astype(table.kind))
-        cuts = table.cuts + table.ends[0]
-        place = np.searchsorted(cuts, keys)
-        at = cuts[np.minimum(place, len(cuts) - 1)] == keys
-        slots += np.bincount(2 * place + at, minlength=table.slots)
-    return slots
 
 
 def file_normals(

@@ -13,8 +13,6 @@ from invad.metrics.checks import FloatArray
 
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
-KeyArray = npt.NDArray[np.uint32] | npt.NDArray[np.uint64]
-"""uint32 for float32 scores, uint64 for float64."""
 
 
 def to_keys(scores: FloatArray) -> Any:

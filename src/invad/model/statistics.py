@@ -24,7 +24,7 @@ def channel_statistics(pyramids: Iterable[Sequence[Tensor]]) -> list[tuple[Tenso
     sums: list[Tensor] = []
     squares: list[Tensor] = []
     for pyramid in pyramids:
-        values = [level.double().cpu() for level in pyramid]
+        values = [level.cpu().double() for level in pyramid]  # in this order: not every accelerator has float64
         if not counts:
             counts = [0] * len(values)
             sums = [torch.zeros(level.shape[1], dtype=torch.float64) for level in values]

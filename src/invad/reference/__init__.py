@@ -5,15 +5,10 @@ Reference: arXiv:2404.10760, its tables of multi-class results; all numbers are 
 
 import csv
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
 from invad.metrics import KEYS
-from invad.metrics.results import MEANS
-
-TOLERANCE = 0.1
-"""What the mean of rounded parts may differ from a rounded mean: half a last digit each."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,28 +38,6 @@ def published_rows(*, printed: bool = False) -> list[PublishedRow]:
         for row in _read("published_results.csv")
         if row["corrected"] == wanted
     ]
-
-
-def wrong_means() -> dict[tuple[str, str, str], tuple[float, float]]:
-    """Return the printed means that are not the means of their parts: (model, data set, key) -> (printed, mean).
-
-    Example:
-        >>> printed, mean = wrong_means()["invad-lite", "coco", "mad_pixel"]
-        >>> printed, round(mean, 1)
-        (26.6, 37.4)
-    """
-    found = {}
-    for was, row in zip(published_rows(printed=True), published_rows(), strict=True):
-        for key in MEANS:
-            mean = mean_of_parts(row.values, key)
-            if abs(was.values[key] - mean) > TOLERANCE:
-                found[row.model, row.dataset, key] = (was.values[key], mean)
-    return found
-
-
-def mean_of_parts(values: Mapping[str, float], key: str) -> float:
-    """Return the mean of the metrics that a mean such as `mad_pixel` is made of."""
-    return sum(values[part] for part in MEANS[key]) / len(MEANS[key])
 
 
 def downloads() -> list[dict[str, str]]:

@@ -11,7 +11,7 @@ from invad.report.content import (
     Published,
 )
 from invad.report.examples import Choice, pick_examples
-from invad.report.figures import colour_bar, display_range, outline, overlay, side_by_side
+from invad.report.figures import outline, overlay
 from invad.report.page import write_report
 
 __all__ = [
@@ -24,11 +24,8 @@ __all__ = [
     "Facts",
     "LearningCurve",
     "Published",
-    "colour_bar",
-    "display_range",
     "outline",
     "overlay",
     "pick_examples",
-    "side_by_side",
     "write_report",
 ]

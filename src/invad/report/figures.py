@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from matplotlib import colormaps
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 from invad.errors import ImageError, MetricError, SettingsError
 
@@ -88,32 +87,6 @@ def outline(image: Pixels, mask: NDArray[np.bool_], colour: Colour = WHITE) -> P
     return picture
 
 
-def colour_bar(low: float, high: float, *, width: int = 320, opacity: float = OPACITY) -> Pixels:
-    """Return a bar of the scale's colours with its two ends written below, uint8 (h, width, 3), on white.
-
-    The colours lie on light grey with the pictures' opacity: what is grey here is untouched there.
-
-    Raises:
-        SettingsError: low is not below high, or the width is below 64.
-
-    Example:
-        >>> colour_bar(0.2, 0.6).shape
-        (32, 320, 3)
-    """
-    if width < 64:
-        raise SettingsError(f"a colour bar needs a width of 64 pixels or more, not {width}")
-    height = max(24, width // 10)
-    bar = _gradient(low, high, width, opacity)  # (1, width, 3)
-    canvas = np.full((height, width, 3), 255, dtype=np.uint8)
-    canvas[: height * 2 // 5] = bar
-    picture = Image.fromarray(canvas)
-    draw = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(size=height * 2 // 5)
-    draw.text((2, height - 2), f"{low:.3g}", fill=(60, 60, 60), font=font, anchor="lb")
-    draw.text((width - 2, height - 2), f"{high:.3g}", fill=(60, 60, 60), font=font, anchor="rb")
-    return np.asarray(picture)
-
-
 def bar_colours(steps: int = 16, *, opacity: float = OPACITY) -> list[str]:
     """Return the colours of a colour bar from low to high as `#rrggbb`, for a gradient in CSS.
 
@@ -121,69 +94,9 @@ def bar_colours(steps: int = 16, *, opacity: float = OPACITY) -> list[str]:
         >>> bar_colours()[0]
         '#c8c8c8'
     """
-    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in _gradient(0.0, 1.0, steps, opacity)[0].tolist()]
-
-
-def side_by_side(
-    image: Pixels,
-    anomaly_map: ArrayLike,
-    low: float,
-    high: float,
-    *,
-    mask: NDArray[np.bool_] | None = None,
-    opacity: float = OPACITY,
-) -> Pixels:
-    """Return image | heatmap | ground truth over a colour bar, uint8 (H', W', 3); without a mask only the first two.
-
-    Arguments and errors as `overlay` and `outline`.
-
-    Example:
-        >>> side_by_side(np.zeros((100, 100, 3), dtype=np.uint8), np.zeros((100, 100)), 0.2, 0.6).shape
-        (128, 204, 3)
-    """
-    panels = [image, overlay(image, anomaly_map, low, high, opacity)]
-    if mask is not None:
-        panels.append(outline(image, mask))
-    height, width = image.shape[:2]
-    gap = max(4, width // 64)
-    between = np.full((height, gap, 3), 255, dtype=np.uint8)
-    row = np.hstack([part for panel in panels for part in (between, panel)][1:])  # (H, W', 3)
-    bar = colour_bar(low, high, width=max(64, width), opacity=opacity)
-    canvas = np.full((height + gap + bar.shape[0], max(row.shape[1], width + gap + bar.shape[1]), 3), 255, np.uint8)
-    canvas[:height, : row.shape[1]] = row
-    canvas[height + gap :, width + gap : width + gap + bar.shape[1]] = bar  # below the heatmap
-    return canvas
-
-
-def display_range(scores_normal: ArrayLike, scores_all: ArrayLike) -> tuple[float, float]:
-    """Return one scale (low, high) for all maps of a set, from the largest value of each map.
-
-    low is the 95 % quantile of the normal images' largest values: 19 of 20 normal images stay untouched. high is the
-    95 % quantile of all images' largest values, so that one extreme image does not pale all others, and at least
-    twice low, so that a set in which nothing stands out is not shown as if something did. Both need no labels of
-    defects; without normal images low is the smallest value of all.
-
-    Args:
-        scores_normal: the largest map value of each normal image, (N,); may be empty.
-        scores_all: the same of all images that will be shown, (M,).
-
-    Raises:
-        MetricError: no image at all, or values that are negative, NaN or infinite.
-
-    Example:
-        >>> display_range([0.1, 0.2], [0.1, 0.2, 0.9, 1.0])
-        (0.195, 0.985)
-        >>> display_range([0.2, 0.2], [0.2, 0.2])
-        (0.2, 0.4)
-    """
-    normal = np.asarray(scores_normal, dtype=np.float64).ravel()
-    everything = np.asarray(scores_all, dtype=np.float64).ravel()
-    known = np.concatenate([normal, everything])
-    if not everything.size or not np.isfinite(known).all() or known.min() < 0:
-        raise MetricError("a colour scale needs the scores of at least one image, all finite and not negative")
-    low = np.quantile(normal, 0.95) if normal.size else everything.min()
-    high = max(np.quantile(everything, 0.95), 2 * low, low + 1e-6)
-    return round(float(low), 9), round(float(high), 9)
+    grey = np.full((1, steps, 3), BAR_GREY, dtype=np.uint8)
+    colours = overlay(grey, np.linspace(0.0, 1.0, steps)[None], 0.0, 1.0, opacity)[0]  # (steps, 3)
+    return ["#{:02x}{:02x}{:02x}".format(*colour) for colour in colours.tolist()]
 
 
 @lru_cache(maxsize=1)
@@ -191,12 +104,6 @@ def _table() -> NDArray[np.float32]:
     """256 colours (256, 3) in [0, 255]: turbo without its dark ends, which look like shadows."""
     rgb = colormaps["turbo"](np.linspace(0.08, 0.95, 256))[:, :3]
     return np.asarray(rgb * 255, dtype=np.float32)
-
-
-def _gradient(low: float, high: float, steps: int, opacity: float) -> Pixels:
-    """The scale's colours from low to high on grey, (1, steps, 3)."""
-    grey = np.full((1, steps, 3), BAR_GREY, dtype=np.uint8)
-    return overlay(grey, np.linspace(low, high, steps)[None], low, high, opacity)
 
 
 def _resized(values: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:

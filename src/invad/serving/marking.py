@@ -1,7 +1,7 @@
 """The routes of marks."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import IO, Annotated, Any
 
@@ -30,6 +30,13 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         if marks is None:
             raise HTTPException(404, NONE_KEPT)
         return marks
+
+    _add_reading(app, kept)
+    _add_writing(app, service, kept)
+
+
+def _add_reading(app: FastAPI, kept: Callable[[], Marks]) -> None:
+    """The routes that tell what is marked."""
 
     @app.get(
         "/marks",
@@ -67,6 +74,10 @@ def add_marks(app: FastAPI, service: Service, marks: Marks | None) -> None:
         if mark is None or not kept().path(mark).is_file():
             raise HTTPException(404, f"no image {id} is marked")
         return FileResponse(kept().path(mark), headers={"Cache-Control": "private, immutable, max-age=86400"})
+
+
+def _add_writing(app: FastAPI, service: Service, kept: Callable[[], Marks]) -> None:
+    """The routes that change what is marked."""
 
     @app.put(
         "/marks/{id}",

@@ -27,7 +27,7 @@ from invad.model import InvAD
 from invad.settings import Precision
 
 BLOCK = 16
-"""Images encoded at a time when all of them are kept in memory."""
+"""Images that are encoded at a time when all of them are kept in memory, or whose loss is computed at a time."""
 FREE_SHARE = 0.5
 """The share of an accelerator's free memory that features may take."""
 FORMAT = 1

@@ -11,12 +11,10 @@ from invad.model import inversion_loss
 from invad.processes import Processes
 from invad.records import Record
 from invad.settings import TrainSettings, given
-from invad.training.features import Features
+from invad.training.features import BLOCK, Features
 
 FEWEST = 10
 """A class of fewer images gives none away."""
-BLOCK = 16
-"""Images whose loss is computed at a time."""
 
 
 def hold_back(records: Sequence[Record], share: float, seed: int) -> tuple[tuple[Record, ...], tuple[Record, ...]]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from invad.checkpoint import Position, load_checkpoint, save_checkpoint, write_checkpoint
@@ -46,12 +45,6 @@ class Job:
     """That a batch is computed in; memory that runs out makes them more."""
     saved_at: float
     """When the last checkpoint was written, on the monotonic clock."""
-
-
-def notice(job: Job, text: str) -> None:
-    """Say something that a reader of the results has to know."""
-    job.run.log(event="notice", text=text)
-    Console(stderr=True).print(f"note: {text}", highlight=False)
 
 
 def report(job: Job, position: Position, step: Step, rate: float, progress: Progress) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invad.checkpoint import Position, list_checkpoints, load_newest
+from invad.data.dataset import full_spec
 from invad.devices import fastest_precision
 from invad.errors import ImageError, SettingsError
 from invad.model import InvAD
@@ -22,7 +23,7 @@ from invad.runs import Run, load_untrained
 from invad.settings import TrainSettings, given
 from invad.training.features import Features, open_features
 from invad.training.interrupt import Interrupt
-from invad.training.job import Job, checkpoint_due, finish, judge, notice, report, save, watch
+from invad.training.job import Job, checkpoint_due, finish, judge, report, save, watch
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
@@ -35,6 +36,7 @@ from invad.training.setup import (
     open_data,
     open_images,
     require_same_images,
+    tell,
 )
 from invad.training.step import Step, exact_arithmetic, fit_into_memory, possible_parts, train_step
 from invad.training.tracking import Trackers, require_trackers
@@ -61,6 +63,7 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
         KeyboardInterrupt: passed on after a checkpoint has been written, from which `resume` goes on.
     """
     processes = start_processes(settings.device)
+    settings = replace(settings, data=tuple(full_spec(spec) for spec in settings.data))
     data = open_data(settings)
     settings = settings.resolved(data.layouts, fastest=fastest_precision(processes.device))
     if given(settings.batch_size) < processes.count * settings.accumulate:
@@ -73,11 +76,8 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
     images = open_images(data, settings, processes, quiet=quiet or not processes.first)
     _require_image_each(settings, images, processes)
     settings = settings.for_images(len(images.learnt), images.held_back_count)
-    model = build_untrained(settings, images.learnt, encoder_file)
-    if processes.first:
-        make_run(Path(out), settings, model, images, quiet=quiet)
-    processes.from_first(True)  # the folder is there
-    return _start(Run.open(out), settings, model, images, processes, resumed=False, quiet=quiet)
+    run, model = _begin(Path(out), settings, images, encoder_file, processes, quiet=quiet)
+    return _start(run, settings, model, images, processes, resumed=False, quiet=quiet)
 
 
 def resume(path: Path | str, *, quiet: bool = False) -> Run:
@@ -127,6 +127,18 @@ def _require_image_each(settings: TrainSettings, images: Images, processes: Proc
             f"a batch of {batch} images, of {len(images.learnt)} to learn from, is too small for {processes.count} "
             f"processes: each needs one image or more; start fewer processes"
         )
+
+
+def _begin(
+    out: Path, settings: TrainSettings, images: Images, encoder_file: Path | None, processes: Processes, *, quiet: bool
+) -> tuple[Run, InvAD]:
+    """The run folder and the model before its first step: the first process makes them, the others read them."""
+    if processes.first:
+        model = build_untrained(settings, images.learnt, encoder_file, processes.device, quiet=quiet)
+        make_run(out, settings, model, images, quiet=quiet)
+    processes.from_first(True)  # the folder is there
+    run = Run.open(out)
+    return run, model if processes.first else load_untrained(run)
 
 
 def _start(
@@ -263,5 +275,5 @@ def _step(job: Job, features: list[Tensor], images: int) -> Step:
 
     if job.processes.several:  # processes wait for each other in a step, so none of them can try again
         return take(job.parts)
-    done, job.parts = fit_into_memory(take, job.trainee, job.parts, here, lambda text: notice(job, text))
+    done, job.parts = fit_into_memory(take, job.trainee, job.parts, here, lambda text: tell(job.run, text))
     return done

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from invad.checkpoint import list_checkpoints, read_checked
-from invad.errors import RunError
-from invad.evaluation import evaluate
+from invad.errors import DataError, RunError
+from invad.evaluation import evaluate, open_test_set
 from invad.processes import start_processes
 from invad.runs import Run
+from invad.saved_evaluation import read_request
 from invad.training.loop import train
 from invad.training.setup import open_data, open_images, require_same_images
 
@@ -28,14 +29,15 @@ class Reproduction:
     environment: tuple[str, ...]
     """What differs between the machines and versions, a sentence each."""
     metrics: dict[str, tuple[float, float]]
-    """The mean of each exact metric, then and now; none where the run was never evaluated."""
+    """The mean of each exact metric on what the run was last evaluated on, then and now; none where it never was."""
 
 
 def reproduce(path: Path | str, out: Path | str, *, quiet: bool = False) -> Reproduction:
     """Do a complete run again in a new folder, with its settings, encoder and images, and compare.
 
     Raises:
-        RunError: the run is not complete or was imported, its images have changed, or the new folder is taken.
+        RunError: the run is not complete or was imported, its images have changed, those that it was last evaluated on
+            are gone, or the new folder is taken.
         DataError: an image cannot be read.
     """
     run = Run.open(path)
@@ -47,6 +49,7 @@ def reproduce(path: Path | str, out: Path | str, *, quiet: bool = False) -> Repr
     settings = run.settings()
     images = open_images(open_data(settings), settings, start_processes(settings.device), quiet=True)
     require_same_images(run, images)
+    _require_test_set(run)
     again = train(settings, out, encoder_file=run.encoder_file, quiet=quiet)
     identical, difference = compare_weights(run, again)
     return Reproduction(
@@ -74,13 +77,36 @@ def _differences(first: Run, second: Run) -> tuple[str, ...]:
     return tuple(f"{name}: {a.get(name)} then, {b.get(name)} now" for name in names if a.get(name) != b.get(name))
 
 
+def _require_test_set(run: Run) -> None:
+    """Refuse, before hours of training, a run whose last evaluation cannot be done again."""
+    request = read_request(run)
+    if request is None:
+        return
+    try:
+        open_test_set(run, request)
+    except DataError as error:
+        raise RunError(
+            f"the data that {run.path} was last evaluated on is not there any more ({error}). Restore it, or evaluate "
+            f"on other data by `invad evaluate {run.path} --data LAYOUT:ROOT`"
+        ) from error
+
+
 def _compare_metrics(first: Run, second: Run, *, quiet: bool) -> dict[str, tuple[float, float]]:
-    """The exact means of both runs on the test images of the first, where it was evaluated on them."""
-    file = first.evaluation / "results-exact.json"
-    if not file.is_file():
+    """The exact means of both runs on what the first was last evaluated on, where it was."""
+    request, file = read_request(first), first.evaluation / "results-exact.json"
+    if request is None or not file.is_file():
         return {}
     before = json.loads(file.read_text(encoding="utf-8"))["mean"]
-    now = evaluate(second, protocols=("exact",), quiet=quiet).results[0].mean
+    again = evaluate(
+        second,
+        data=request.data,
+        classes=request.classes,
+        views=request.views,
+        split=request.split,
+        protocols=("exact",),
+        quiet=quiet,
+    )
+    now = again.results[0].mean
     return {
         key: (value, found) for key, value in before.items() if value is not None and (found := now[key]) is not None
     }

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import track
 
 from invad.checkpoint import load_encoder, save_encoder
 from invad.data import DataSet, ImageSource, batches, content_hashes, open_datasets
@@ -23,6 +25,7 @@ from invad.runs import Run, build_from
 from invad.settings import TrainSettings
 from invad.training.features import Budget, in_blocks
 from invad.training.held_back import hold_back
+from invad.training.step import exact_arithmetic
 
 FIT_IMAGES = 1000
 """Images that an encoder's statistics are taken of, at most: each is encoded once more for it."""
@@ -131,24 +134,41 @@ def feature_budget(settings: TrainSettings, share: float) -> Budget:
     )
 
 
-def build_untrained(settings: TrainSettings, source: ImageSource, encoder_file: Path | None) -> InvAD:
-    """Return the model of resolved settings before its first step, on the CPU.
+def build_untrained(
+    settings: TrainSettings, source: ImageSource, encoder_file: Path | None, device: torch.device, *, quiet: bool
+) -> InvAD:
+    """Return the model of resolved settings before its first step, on a device.
 
     Args:
         settings: of the run.
         source: the images that an encoder's statistics are taken of, where it has some.
         encoder_file: the encoder of another run to take; None: the one that settings name.
+        device: where the model goes, and where it encodes the images that statistics are taken of.
+        quiet: show no progress.
     """
     if encoder_file is not None:
         model = build_from(settings, weights=None if settings.encoder == ANALYTIC else RANDOM)
         load_encoder(encoder_file, model)
-        return model
-    model = build_from(settings, weights=settings.weights)
+        return model.to(device)
+    model = build_from(settings, weights=settings.weights).to(device)
     if isinstance(model.encoder, FITTED):
-        device = next(model.buffers()).device
-        chosen = in_blocks(fit_indices(len(source)))
-        model.encoder.fit(to_device(images, device) for _, images in batches(source, chosen))
+        _fit(model.encoder, source, device, quiet=quiet)
     return model
+
+
+def _fit(encoder: FITTED, source: ImageSource, device: torch.device, *, quiet: bool) -> None:
+    """Take an encoder's statistics."""
+    chosen = in_blocks(fit_indices(len(source)))
+    shown = track(
+        batches(source, chosen),
+        "fitting the encoder",
+        total=len(chosen),
+        console=Console(stderr=True),
+        disable=quiet,
+        transient=True,
+    )
+    with exact_arithmetic():
+        encoder.fit(to_device(images, device) for _, images in shown)
 
 
 def fit_indices(count: int) -> NDArray[np.int64]:
@@ -176,8 +196,13 @@ def make_run(out: Path, settings: TrainSettings, model: InvAD, images: Images, *
         run.write_environment()
         settings.save(run.settings_file)
         for text in images.notices:
-            run.log(event="notice", text=text)
-            Console(stderr=True, quiet=quiet).print(f"note: {text}", highlight=False)
+            tell(run, text, quiet=quiet)
+
+
+def tell(run: Run, text: str, *, quiet: bool = False) -> None:
+    """Say something that a reader of the results has to know, in the log of the run and here."""
+    run.log(event="notice", text=text)
+    Console(stderr=True, quiet=quiet).print(f"note: {text}", highlight=False, markup=False)
 
 
 def require_same_images(run: Run, images: Images) -> None:
