@@ -1,5 +1,6 @@
 """A run is calibrated, and evaluates and predicts by it."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from invad.errors import DataError, RunError, SettingsError
 from invad.inference import Calibration
 from invad.inference.calibration import FILE
 from invad.inference.thresholds import from_normal
+from invad.runs import Run
 
 
 @pytest.fixture
@@ -119,6 +121,13 @@ def test_test_images_are_used_only_where_named_and_it_says_so(fresh: Path, data:
     assert "24 of the 24 images are test images" in calibration.notices[0]
     evaluation = invad.evaluate(fresh, protocols=("exact",), quiet=True)
     assert any("24 test images were calibrated on" in text for text in evaluation.results[0].warnings)
+
+
+def test_training_data_that_is_laid_out_otherwise_by_now_is_said(fresh: Path, normal: Path) -> None:
+    settings = Run.open(fresh).settings()
+    dataclasses.replace(settings, views=("C1",)).save(fresh / "settings.toml")
+    calibration = invad.calibrate(fresh, normal=[normal], quiet=True)
+    assert any("is not known: " in text and "no view C1" in text for text in calibration.notices)
 
 
 def test_labelled_images(fresh: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

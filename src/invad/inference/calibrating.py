@@ -339,7 +339,7 @@ def _test_images(run: Run, samples: Sequence[Sample]) -> tuple[int, list[str]]:
         return 0, ["whether there are test images among them is not known: the run names no data set"]
     try:
         data = open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
-    except DataError as error:
+    except (DataError, SettingsError) as error:
         return 0, [f"whether there are test images among them is not known: {error}"]
     test = {record.image.resolve() for record in data.split("test")}
     count = sum(sample.path.resolve() in test for sample in samples)
