@@ -4,8 +4,8 @@ import os
 import subprocess
 import sys
 
-PROCESSES = min(4, os.cpu_count() or 1)
-"""That share the tests; each has one thread, since programs with as many threads as there are cores slow each other."""
+PROCESSES = min(2, os.cpu_count() or 1)
+"""That share the tests: each takes up to 4 GB, and has one thread, since programs with many threads slow each other."""
 CHECKS = {
     "format": ("ruff", "format", "--check", "src", "tests", "benchmarks", "scripts"),
     "lint": ("ruff", "check", "src", "tests", "benchmarks", "scripts"),

@@ -55,7 +55,7 @@ def test_the_encoder_is_fitted_on_the_device(untouched: Run, monkeypatch: pytest
         places.extend([encoder.get_buffer("mean_0").device, *(images.device for images in batches)])
 
     monkeypatch.setattr(AnalyticEncoder, "fit", fit)
-    source = open_source(settings, open_data(settings).split("train"))
+    source = open_source(settings, open_data(settings).split("train"), 1.0)
     build_untrained(settings, source, None, device, quiet=True)
     assert set(places) == {device}
 
