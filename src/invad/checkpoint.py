@@ -44,6 +44,8 @@ class Position:
     """Epochs completed when it was found."""
     cooling_since: int | None = None
     """Epochs completed when patience was exhausted and the learning rate began to go down; None: it was not."""
+    parts: int = 1
+    """That each batch is computed in: more than asked for once memory ran out."""
 
 
 def save_checkpoint(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None, position: Position) -> Path:

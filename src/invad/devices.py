@@ -1,5 +1,8 @@
 """Which device to compute on, in which precision, and how images get there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -55,6 +58,13 @@ def fastest_precision(device: torch.device) -> Precision:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and any("bf16" in flag for flag in processor_flags()) else "fp32"
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """A context in which a GPU's convolutions give the same bits every time, and fp32 means fp32 and not TF32."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
 
 
 def to_device(images: NDArray[np.uint8], device: torch.device) -> Tensor:

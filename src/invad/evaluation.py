@@ -12,7 +12,7 @@ from rich.progress import track
 
 from invad.data import DataSet, ImageSource, batches, check_masks, open_datasets
 from invad.data.dataset import full_spec
-from invad.devices import to_device
+from invad.devices import exact_arithmetic, to_device
 from invad.errors import DataError
 from invad.files import write_text
 from invad.inference.calibration import Calibration, read_calibration
@@ -276,7 +276,7 @@ def score_blocks(
     """Yield indices, maps and scores of each block of images."""
     model.eval()
     for indices, images in batches(source, blocks):
-        with torch.inference_mode():
+        with torch.inference_mode(), exact_arithmetic():
             features, predictions = model(to_device(images, device))
             maps = anomaly_map(features, predictions, images.shape[1:3], sigma=model.sigma)  # (B, H, W)
             scored = indices, maps.cpu().numpy(), image_score(maps).cpu().numpy()

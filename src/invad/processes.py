@@ -5,6 +5,7 @@ Writing, printing and logging is the first process's affair; the others compute.
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -14,6 +15,10 @@ from invad.devices import choose_device
 from invad.errors import SettingsError
 
 T = TypeVar("T")
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for each other: the first may download, hash a million files or compute intervals meanwhile.
+One that dies is noticed by the launcher at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,5 +102,5 @@ def start_processes(device: str) -> Processes:
         )
     from accelerate import PartialState
 
-    state = PartialState(cpu=choose_device(device).type == "cpu")
+    state = PartialState(cpu=choose_device(device).type == "cpu", timeout=PATIENCE)
     return Processes(rank=state.process_index, count=state.num_processes, device=torch.device(state.device))

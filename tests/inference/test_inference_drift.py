@@ -1,5 +1,7 @@
 """Drift: false warnings as rarely as stated, and what drift looks like is found."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -78,3 +80,13 @@ def test_too_few_scores_are_not_tested() -> None:
     for _ in range(FEWEST - 1):
         watch.add(1e9)
     assert list(watch.rest()) == [] and watch.tested == 0
+
+
+def test_a_class_without_a_threshold_is_compared_with_its_own_scores() -> None:
+    """Folders come one after another: a window of one class looks like no mix of all."""
+    random = np.random.default_rng(3)
+    means = {name: float(i) for i, name in enumerate("abcde")}
+    known = calibration(**{name: random.normal(mean, 0.1, 30) for name, mean in means.items()})
+    watch = DriftWatch(replace(known, classes={}))
+    found = [watch.add(x, name) for name, mean in means.items() for x in random.normal(mean, 0.1, WINDOW).tolist()]
+    assert [drift.warns for drift in found if drift is not None] == [False] * 5

@@ -387,7 +387,7 @@ def test_every_process_has_a_device_that_its_file_can_use(exported: Callable[[st
         assert open_model(exported(kind), device=device).scorer(photos(1, 64, 96))[1].shape == (1,)
     cuda, cpu = "CUDAExecutionProvider", "CPUExecutionProvider"
     assert providers(device, [cpu]) == providers("cpu", [cuda, cpu]) == [cpu]
-    assert providers("auto", [cuda, cpu]) == providers("cuda", [cuda, cpu]) == [cuda, cpu]
-    assert providers("cuda:2", [cuda, cpu]) == [(cuda, {"device_id": "2"}), cpu]
+    assert providers("auto", [cuda, cpu]) == providers("cuda", [cuda, cpu]) == [(cuda, {"use_tf32": "0"}), cpu]
+    assert providers("cuda:2", [cuda, cpu]) == [(cuda, {"use_tf32": "0", "device_id": "2"}), cpu]
     with pytest.raises(SettingsError, match="cannot use the device 'cuda:2'"):
         providers("cuda:2", [cpu])

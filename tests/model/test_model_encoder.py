@@ -56,8 +56,13 @@ def test_weights_from_the_hugging_face_cache(tmp_path: Path, monkeypatch: pytest
     save_file(whole.state_dict(), repository / "snapshots" / commit / "model.safetensors")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    torch.manual_seed(3)
     encoder = build_encoder("resnet18")
     assert torch.equal(encoder.backbone.state_dict()["conv1.weight"], whole.state_dict()["conv1.weight"])  # type: ignore[union-attr]
+    drawn = torch.rand(3)
+    torch.manual_seed(3)
+    build_encoder("resnet18", weights="random")
+    assert torch.equal(torch.rand(3), drawn), "a resumed run draws its neck and decoder after an encoder from a file"
 
 
 def test_no_weights_anywhere_names_three_ways_and_the_analytic_encoder(

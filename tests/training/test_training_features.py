@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from invad.data import ImageSource, content_hashes
 from invad.model import InvAD, build_model
+from invad.model.encoder import build_encoder
 from invad.records import Record
 from invad.settings import Precision
 from invad.training.features import (
@@ -20,6 +22,7 @@ from invad.training.features import (
     Features,
     InMemory,
     OnDisk,
+    encoder_key,
     feature_bytes,
     feature_shapes,
     open_features,
@@ -151,3 +154,14 @@ def test_the_budget_is_kept_to_the_byte(model: InvAD, images: list[Path], tmp_pa
     for memory, disk, place in ((one, 0, "memory"), (one - 1, one, "disk"), (one - 1, one - 1, "nowhere")):
         assert place_features(one, Budget(memory=memory / GIB, disk=disk / GIB, folder=tmp_path)) == place
     assert place_features(one, Budget(memory=0.0, disk=0.0, folder=tmp_path)) == "nowhere"
+
+
+def test_encoders_with_other_levels_share_no_entries() -> None:
+    """Weights and modules are the same; what they give is not."""
+
+    def key(levels: tuple[int, int, int]) -> str:
+        torch.manual_seed(0)
+        encoder = build_encoder("resnet18", weights="random", levels=levels, resize_levels=levels[0] == 0)
+        return encoder_key(SimpleNamespace(encoder=encoder))  # type: ignore[arg-type]
+
+    assert key((1, 2, 3)) == key((1, 2, 3)) != key((0, 2, 3))

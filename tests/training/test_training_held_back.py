@@ -1,6 +1,7 @@
 """Images held back: which, and that no other images choose the weights."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from invad.presets import EPOCHS, OWN
 from invad.processes import Processes
 from invad.records import Record
 from invad.training.held_back import hold_back
-from invad.training.setup import open_data, open_images
+from invad.training.setup import Images, open_data, open_images
 
 
 def records(**counts: int) -> list[Record]:
@@ -83,3 +84,23 @@ def test_images_learnt_and_held_back_share_the_cache(small_set: Path, monkeypatc
     for source in sources:
         source.images(range(len(source)))
     assert len(decoded) == 24 - 12, "together they keep what there is room for"
+
+
+def test_copies_of_images_trained_on_are_not_held_back(small_set: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(small_set, tmp_path / "set")
+    settings = small(data, patience=1).resolved(("folder",), fastest="fp32")
+
+    def opened() -> Images:
+        return open_images(open_data(settings), settings, Processes(device=torch.device("cpu")), quiet=True)
+
+    before = opened()
+    assert before.held_back is not None
+    first, second = (record.image for record in before.held_back.records)
+    shutil.copy(before.learnt.records[0].image, first)
+    after = opened()
+    assert after.held_back is not None and [record.image for record in after.held_back.records] == [second]
+    assert after.held_back_hashes == before.held_back_hashes[1:] and after.learnt_hashes == before.learnt_hashes
+    assert "1 of those are copies of images trained on, and left out" in after.notices
+    shutil.copy(first, second)
+    with pytest.raises(SettingsError, match="not all alike"):
+        opened()

@@ -350,3 +350,23 @@ def test_memory_that_runs_out_makes_more_parts(
     assert [text for text in run.notices() if "computed in 2 parts" in text]
     monkeypatch.undo()
     assert weights(run) == weights(train(small(small_set, accumulate=2), tmp_path / "b", quiet=True))
+
+
+def test_a_resumed_run_goes_on_in_as_many_parts(
+    small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part has batch statistics of its own; memory may suffice when the run is resumed."""
+    whole = train(small(small_set, accumulate=2), tmp_path / "whole", quiet=True)
+    original = loop.train_step
+
+    def small_memory(*args, **options):
+        if options["parts"] == 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(*args, **options)
+
+    monkeypatch.setattr(loop, "train_step", small_memory)
+    at_step(monkeypatch, 6, ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        train(small(small_set), tmp_path / "run", quiet=True)
+    monkeypatch.undo()
+    assert weights(resume(tmp_path / "run", quiet=True)) == weights(whole)

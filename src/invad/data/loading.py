@@ -19,7 +19,7 @@ from invad.records import Record, Size
 Loaded = TypeVar("Loaded")
 
 AHEAD = 2
-"""Batches decoded ahead of the one in use."""
+"""Batches decoded ahead of the one in use, at least; and one for each thread."""
 
 
 class ImageSource:
@@ -101,7 +101,7 @@ def load_ahead(
         try:
             for batch in indices:
                 waiting.append((batch, pool.submit(load, batch)))
-                if len(waiting) > AHEAD:
+                if len(waiting) > max(AHEAD, threads()):
                     first, future = waiting.popleft()
                     yield first, future.result()
             while waiting:

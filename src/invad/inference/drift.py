@@ -81,7 +81,10 @@ def compare(reference: Sequence[float], scores: Sequence[float]) -> Drift:
 
 
 class DriftWatch:
-    """Collects the scores of a stream, and tests them a window at a time.
+    """Collects the scores of a stream, and tests them a window at a time, those of each class by themselves.
+
+    A class is compared with its own calibration scores, however few they are: folders are read one after another, and a
+    window of one class is never like all classes together.
 
     Args:
         calibration: whose scores the new ones are compared with.
@@ -99,7 +102,7 @@ class DriftWatch:
     def add(self, score: float, class_name: str | None = None) -> Drift | None:
         """Take one score; return what the tests say where it fills a window."""
         name = class_name or self._class_name
-        key = name if name in self._calibration.classes else None
+        key = name if name in self._calibration.scores else None
         window = self._windows.setdefault(key, [])
         window.append(score)
         if len(window) < WINDOW:
@@ -114,7 +117,8 @@ class DriftWatch:
 
     def _test(self, key: str | None) -> Drift:
         if key not in self._references:
-            self._references[key] = self._calibration.reference(key)
+            scores = self._calibration.scores
+            self._references[key] = scores[key] if key in scores else self._calibration.reference()
         self.tested += 1
         found = compare(self._references[key], self._windows[key])
         self._windows[key] = []

@@ -174,7 +174,7 @@ def providers(device: str, available: list[str]) -> list[Any]:
     if wanted == "cpu" or (wanted == "auto" and cuda not in available):
         return ["CPUExecutionProvider"]
     if wanted in ("auto", "cuda") and cuda in available:
-        return [(cuda, {"device_id": number}) if number else cuda, "CPUExecutionProvider"]
+        return [(cuda, {"use_tf32": "0"} | ({"device_id": number} if number else {})), "CPUExecutionProvider"]
     raise SettingsError(f"this ONNX Runtime cannot use the device {device!r}; it has {', '.join(available)}")
 
 

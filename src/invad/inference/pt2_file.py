@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from invad.devices import choose_device
+from invad.devices import choose_device, exact_arithmetic
 from invad.errors import ModelFileError
 from invad.inference.graph import ImageGraph
 from invad.inference.manifest import EMPTY, KEY, Manifest
@@ -93,7 +93,7 @@ class Pt2Scorer:
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
         """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3)."""
-        with torch.inference_mode(), torch_threads(self._threads):
+        with torch.inference_mode(), exact_arithmetic(), torch_threads(self._threads):
             maps, scores = self._module(torch.from_numpy(np.require(images, requirements="W")).to(self._device))
         return maps.cpu().numpy(), scores.cpu().numpy()
 

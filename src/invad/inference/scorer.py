@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from invad.data.images import resize_image
-from invad.devices import to_device
+from invad.devices import exact_arithmetic, to_device
 from invad.inference.folding import fold
 from invad.model import InvAD
 from invad.records import Size
@@ -57,7 +57,7 @@ class TorchScorer:
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
         """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3); Pillow resizes them."""
         sized = np.stack([resize_image(image, self.size) for image in images])
-        with torch.inference_mode(), torch_threads(self._threads):
+        with torch.inference_mode(), exact_arithmetic(), torch_threads(self._threads):
             maps, scores = self._module(to_device(sized, self._device))
         return maps.cpu().numpy(), scores.cpu().numpy()
 

@@ -77,8 +77,14 @@ class TimmEncoder(nn.Module):
         self.strides = _target_strides(name, _three(info.reduction()), resize_levels)
         self._resize = resize_levels and self.strides != _three(info.reduction())
         config: Any = self.backbone.pretrained_cfg
+        self._levels = levels
         self.register_buffer("mean", _per_channel(config["mean"]), persistent=False)
         self.register_buffer("std", _per_channel(config["std"]), persistent=False)
+
+    def extra_repr(self) -> str:
+        """Say what neither weights nor modules tell."""
+        mean, std = (buffer.flatten().tolist() for buffer in (self.get_buffer("mean"), self.get_buffer("std")))
+        return f"levels={self._levels}, strides={self.strides}, resized={self._resize}, {mean=}, {std=}"
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map uint8 RGB images (B, 3, H, W) to features (B, C_i, H / stride_i, W / stride_i), fine to coarse."""
@@ -94,7 +100,10 @@ class TimmEncoder(nn.Module):
 
 
 def _create(name: str, levels: Levels, *, pretrained: bool) -> nn.Module:
-    """The timm backbone, or an error that says how to come by its weights."""
+    """The timm backbone, or an error that says how to come by its weights.
+
+    It draws the same random numbers wherever its weights come from, so that what is drawn after it is the same, too.
+    """
     import timm
 
     if not timm.is_model(name):
@@ -109,10 +118,13 @@ def _create(name: str, levels: Levels, *, pretrained: bool) -> nn.Module:
         raise SettingsError(f"encoder {name!r} has no features at levels {levels}: {error}") from error
     if not pretrained:
         return backbone
+    drawn = torch.get_rng_state()
     try:
         return timm.create_model(name, pretrained=True, features_only=True, out_indices=levels, **options)
     except Exception as error:  # whatever the hub's client raises, the weights could not be had
         raise WeightsError(_how_to_provide(name, error)) from error
+    finally:
+        torch.set_rng_state(drawn)
 
 
 def _how_to_provide(name: str, error: Exception) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from invad.checkpoint import trained_state
-from invad.devices import fastest_precision, to_device
+from invad.devices import exact_arithmetic, fastest_precision, to_device
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
 from invad.runs import build_from
@@ -20,7 +20,7 @@ from invad.training.loop import epoch_batches
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.setup import FITTED, feature_budget, fit_indices, open_data, open_images
-from invad.training.step import exact_arithmetic, possible_parts, train_step
+from invad.training.step import possible_parts, train_step
 
 SAMPLE = 16
 """Images that reading and encoding are timed on, at most."""

@@ -223,7 +223,7 @@ def place_for(size: int, device: torch.device) -> torch.device:
 
 
 def encoder_key(model: InvAD) -> str:
-    """Return what names the encoder: a checksum of its weights and of its structure."""
+    """Return what names the encoder: a checksum of its weights, and of its structure, levels and normalisation."""
     encoder: torch.nn.Module = model.encoder  # type: ignore[assignment]
     return f"{checksum(encoder.state_dict())}|{hashlib.sha256(repr(encoder).encode()).hexdigest()}"
 

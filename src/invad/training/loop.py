@@ -15,7 +15,7 @@ from torch import Tensor
 
 from invad.checkpoint import Position, list_checkpoints, load_newest
 from invad.data.dataset import full_spec
-from invad.devices import fastest_precision
+from invad.devices import exact_arithmetic, fastest_precision
 from invad.errors import ImageError, SettingsError
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
@@ -38,7 +38,7 @@ from invad.training.setup import (
     require_same_images,
     tell,
 )
-from invad.training.step import Step, exact_arithmetic, fit_into_memory, possible_parts, train_step
+from invad.training.step import Step, fit_into_memory, possible_parts, train_step
 from invad.training.tracking import Trackers, require_trackers
 
 LOG_STEPS = 10
@@ -177,7 +177,7 @@ def _start(
             learnt=learnt,
             held_back=held_back,
             trackers=trackers,
-            parts=possible_parts(settings.accumulate, _batch(settings, images), processes.count),
+            parts=max(start.parts, possible_parts(settings.accumulate, _batch(settings, images), processes.count)),
             saved_at=time.monotonic(),
         )
         try:
@@ -223,7 +223,7 @@ def _run(job: Job, start: Position, *, quiet: bool) -> Position:
             last: Step | None = None
             try:
                 for step, rate, last in _epoch(job, position, steps):
-                    position = replace(position, step=step + 1, total_steps=epoch * steps + step + 1)
+                    position = replace(position, step=step + 1, total_steps=epoch * steps + step + 1, parts=job.parts)
                     if position.total_steps % LOG_STEPS == 0 or step + 1 == steps:
                         report(job, position, last, rate, progress)
                     stop = job.processes.any(interrupt.asked)

@@ -66,10 +66,10 @@ def step_schedule(epoch: float, epochs: int) -> float:
     """Return the factor of the learning rate after so many epochs, counted from 0, of a run of `epochs`.
 
     Example:
-        >>> [step_schedule(epoch, 10) for epoch in (0, 7.9, 8, 9)]
-        [1.0, 1.0, 0.1, 0.1]
+        >>> [step_schedule(epoch, 10) for epoch in (0, 7.9, 8, 9)], step_schedule(0.9, 1)
+        ([1.0, 1.0, 0.1, 0.1], 1.0)
     """
-    return DROP_TO if epoch >= int(epochs * DROP_AT) else 1.0
+    return DROP_TO if epoch >= max(1, int(epochs * DROP_AT)) else 1.0
 
 
 def cooldown_schedule(epoch: float, epochs: int, since: int) -> float:

@@ -1,5 +1,6 @@
 """What a training begins with: images, what they hold, and a run folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.progress import track
 from invad.checkpoint import load_encoder, save_encoder
 from invad.data import DataSet, ImageSource, batches, content_hashes, open_datasets
 from invad.data.cache import default_cache_dir
-from invad.devices import to_device
+from invad.devices import exact_arithmetic, to_device
 from invad.errors import DataError, SettingsError
 from invad.evaluation import skipped_notices
 from invad.model import InvAD
@@ -25,7 +26,6 @@ from invad.runs import Run, build_from
 from invad.settings import TrainSettings
 from invad.training.features import Budget, in_blocks
 from invad.training.held_back import hold_back
-from invad.training.step import exact_arithmetic
 
 FIT_IMAGES = 1000
 """Images that an encoder's statistics are taken of, at most: each is encoded once more for it."""
@@ -66,25 +66,40 @@ def open_images(data: DataSet, settings: TrainSettings, processes: Processes, *,
     records = training_records(data, validation=settings.validation)
     assert settings.held_back is not None
     kept, held = hold_back(records, settings.held_back, settings.seed)
-    if not held and (settings.patience or settings.keep == "best"):
-        raise SettingsError(
-            f"--patience and --keep best go by images held back, and held_back = {settings.held_back:g} of "
-            f"{len(records)} gives none; set --held-back, to 0.1 say, with ten images or more in a class"
-        )
-    learnt = open_source(settings, kept, len(kept) / len(records))
-    held_back = open_source(settings, held, len(held) / len(records)) if held else None
+    _require_held_back(settings, len(held), len(records))
+    share = len(kept) / len(records)
+    learnt = open_source(settings, kept, share)
+    learnt_hashes = _hashes(learnt, processes, quiet=quiet)
+    held_back = open_source(settings, held, 1 - share) if held else None
+    held_back_hashes = () if held_back is None else _hashes(held_back, processes, quiet=True)
     notices = [*data.notices, *validation_notices(data, settings.validation), *skipped_notices(learnt, "training")]
     if held_back is not None:
         notices += [f"held back {len(held_back)} of {len(records)} normal training images; trained on the others"]
         notices += skipped_notices(held_back, "held-back")
+        known = set(learnt_hashes)
+        new = [i for i, digest in enumerate(held_back_hashes) if digest not in known]
+        if len(new) < len(held_back):
+            notices += [f"{len(held_back) - len(new)} of those are copies of images trained on, and left out"]
+            _require_held_back(settings, len(new), len(records))
+            held_back_hashes = tuple(held_back_hashes[i] for i in new)
+            held_back = open_source(settings, [held_back.records[i] for i in new], 1 - share) if new else None
     return Images(
         data=data,
         learnt=learnt,
-        learnt_hashes=_hashes(learnt, processes, quiet=quiet),
+        learnt_hashes=learnt_hashes,
         held_back=held_back,
-        held_back_hashes=() if held_back is None else _hashes(held_back, processes, quiet=True),
+        held_back_hashes=held_back_hashes,
         notices=tuple(notices),
     )
+
+
+def _require_held_back(settings: TrainSettings, count: int, total: int) -> None:
+    """Refuse to go by images held back where none of so many are."""
+    if count == 0 and (settings.patience or settings.keep == "best"):
+        raise SettingsError(
+            f"--patience and --keep best go by images held back, and held_back = {settings.held_back:g} of {total} "
+            f"gives none; set --held-back, to 0.1 say, with ten images or more in a class, not all alike"
+        )
 
 
 def training_records(data: DataSet, *, validation: bool = True) -> tuple[Record, ...]:
@@ -114,7 +129,7 @@ def validation_notices(data: DataSet, validation: bool) -> tuple[str, ...]:
     return (f"trained without the {count} images of the split validation",)
 
 
-def open_source(settings: TrainSettings, records: tuple[Record, ...], share: float) -> ImageSource:
+def open_source(settings: TrainSettings, records: Sequence[Record], share: float) -> ImageSource:
     """Return the images of these records, under the settings' size and cache, of whose memory they get a share."""
     return ImageSource(
         records,

@@ -1,7 +1,7 @@
 """One step of the optimiser."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -101,13 +101,6 @@ def fit_into_memory(
             f"memory ran out: each batch of {batch} images is now computed in {parts} parts with batch statistics of "
             f"their own; batch and learning rate stay as they were"
         )
-
-
-@contextmanager
-def exact_arithmetic() -> Iterator[None]:
-    """A context in which a GPU's convolutions give the same bits every time, and fp32 means fp32 and not TF32."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield
 
 
 def _gradients_stay_here(trainee: nn.Module) -> AbstractContextManager[None]:
