@@ -31,6 +31,13 @@ def recent(data: bytes, **known: object) -> Recent:
     return Recent(**{**values, **known})  # type: ignore[arg-type]
 
 
+def saved(kind: str, **options: object) -> bytes:
+    """An image of 96 x 96 in a file of a kind."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(png())).save(file, kind, **options)
+    return file.getvalue()
+
+
 def test_a_mark_keeps_image_score_and_model(client: TestClient, predictor: Predictor, images: list[Path]) -> None:
     path = images[-1]
     result = client.post("/predict?class_name=" + path.parts[-4], files={"files": path.read_bytes()}).json()["results"][
@@ -81,11 +88,20 @@ def test_marks_outlive_the_server(predictor: Predictor, tmp_path: Path) -> None:
 def test_kept_images_are_named_by_their_content(tmp_path: Path) -> None:
     marks = Marks(tmp_path)
     for kind, suffix in (("JPEG", ".jpg"), ("TIFF", ".tif"), ("WEBP", ".webp"), ("BMP", ".bmp")):
-        file = io.BytesIO()
-        Image.open(io.BytesIO(png())).save(file, kind)
-        data = file.getvalue()
+        data = saved(kind)
         mark = marks.put(recent(data), data, "good", class_name=None, name=None)
         assert marks.path(mark).name == mark.id + suffix and marks.path(mark).read_bytes() == data
+
+
+def test_photos_with_a_second_picture_inside_are_marked(client: TestClient) -> None:
+    small = Image.new("RGB", (8, 8))
+    data = saved("MPO", save_all=True, append_images=[small])
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    result = client.post("/predict", files={"files": ("IMG_1.jpg", data)}).json()["results"][0]
+    assert (result["error"], result["width"], result["height"]) == (None, 96, 96)
+    assert client.put(f"/marks/{result['id']}", json={"mark": "good"}).status_code == 200
+    image = client.get(f"/marks/{result['id']}/image")
+    assert image.content == data and image.headers["content-type"] == "image/jpeg"
 
 
 def test_files_that_are_none_of_ours_are_left_alone(tmp_path: Path) -> None:

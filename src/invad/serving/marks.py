@@ -30,8 +30,10 @@ FORMAT = 1
 """The version of the file, SQLite's `user_version`."""
 APPLICATION = 0x494E5641
 """SQLite's `application_id`: the letters INVA."""
-SUFFIX = {"BMP": ".bmp", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
-"""How the names of kept images end, by their content, whatever they were sent as."""
+SUFFIX = {"BMP": ".bmp", "JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
+"""How the names of kept images end, by their content, whatever they were sent as.
+
+Pillow calls a JPEG that holds a second picture, as phones and cameras write it, an MPO."""
 LEFT_SECONDS = 3600.0
 """The age from which an image without a mark was left by a kill."""
 TABLE = """CREATE TABLE IF NOT EXISTS marks (
