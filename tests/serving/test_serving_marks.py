@@ -5,7 +5,10 @@ import io
 import os
 import shutil
 import sqlite3
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from invad.errors import RunError
 from invad.inference import Predictor
 from invad.serving import Limits, create_app
 from invad.serving.manifest import write_folder
-from invad.serving.marks import FILE, Marks
+from invad.serving.marks import APPLICATION, FILE, FORMAT, Marks
 from invad.serving.spool import Recent, Spool
 
 
@@ -124,6 +127,34 @@ def test_files_that_are_none_of_ours_are_left_alone(tmp_path: Path) -> None:
         Marks(damaged)
     with pytest.raises(RunError, match="Choose another folder"):
         Marks(damaged / FILE / "below")
+
+
+def test_a_file_that_was_only_begun_is_new(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as begun:
+        begun.execute("PRAGMA journal_mode = WAL")
+    assert (tmp_path / FILE).stat().st_size > 0
+    Marks(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        known = [file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+        assert known == [APPLICATION, FORMAT]
+        assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_several_may_open_a_new_folder_at_once(tmp_path: Path) -> None:
+    for turn in range(20):
+        together = threading.Barrier(4)
+
+        def opened(folder: Path, together: threading.Barrier = together) -> Marks:
+            together.wait()
+            return Marks(folder)
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(opened, [tmp_path / str(turn)] * 4))
+        data = png()
+        found[0].put(recent(data), data, "good", class_name=None, name=None)
+        assert [len(marks.all()) for marks in found] == [1] * 4
+        for marks in found:
+            marks.close()
 
 
 def test_a_disk_without_room_for_recent_images_does_not_stop_inspection(
