@@ -54,9 +54,13 @@ def test_a_model_that_is_not(
 
 def test_the_old_model_is_kept(predictor: Predictor) -> None:
     broken = Predictor(Changed(predictor, lambda maps, scores: (maps * np.nan, scores)), scale=ColourScale(0.1, 0.2))
-    loads: list[Callable[[], Predictor]] = [lambda: broken, _raise(RunError("gone")), _raise(OSError("odd"))]
+    loads: list[Callable[[], tuple[Predictor, str]]] = [
+        lambda: (broken, "x"),
+        _raise(RunError("gone")),
+        _raise(OSError("odd")),
+    ]
 
-    def load() -> Predictor:
+    def load() -> tuple[Predictor, str]:
         return loads.pop(0)()
 
     async def reload() -> None:
@@ -65,17 +69,18 @@ def test_the_old_model_is_kept(predictor: Predictor) -> None:
         for said in ("no numbers", "gone", "OSError: odd"):
             with pytest.raises((ModelFileError, RunError), match=said):
                 await reloader.reload()
-            assert service.predictor is predictor
-        assert (await reloader.reload()).changed and service.predictor is twin
+            assert service.predictor is predictor and service.name == "parts"
+        assert (await reloader.reload()).changed and service.predictor is twin and service.name == "twins"
+        assert 'invad_model_info{checksum="another",name="twins"} 1.0' in service.telemetry.text().decode()
         service.close()
 
     twin = Predictor(predictor.scorer, scale=predictor.scale, checksum="another")
-    loads.append(lambda: twin)
+    loads.append(lambda: (twin, "twins"))
     asyncio.run(reload())
 
 
-def _raise(error: Exception) -> Callable[[], Predictor]:
-    def load() -> Predictor:
+def _raise(error: Exception) -> Callable[[], tuple[Predictor, str]]:
+    def load() -> tuple[Predictor, str]:
         raise error
 
     return load

@@ -39,7 +39,7 @@ def create_app(
     marks: Path | str | None = None,
     token: str | None = None,
     hosts: Collection[str] | None = None,
-    load: Callable[[], Predictor] | None = None,
+    load: Callable[[], tuple[Predictor, str]] | None = None,
 ) -> FastAPI:
     """Return the inspection page and its HTTP service as an ASGI application.
 
@@ -52,7 +52,7 @@ def create_app(
         marks: the folder to keep marks in; None: none are kept.
         token: that requests must carry as a bearer token; None: none is needed.
         hosts: names that the server is asked by, which keeps other sites' names from being pointed at it; None: any.
-        load: opens the model anew for a reload; None: there is no reload.
+        load: opens the model anew for a reload, and says what it is called then; None: there is no reload.
 
     Raises:
         SettingsError: the predictor has no colour scale.

@@ -95,7 +95,7 @@ class Calibration(Answer):
 class Info(Answer):
     """What is served, and how it decides."""
 
-    name: str = Field(description="The model's name: that of its run folder or file.")
+    name: str = Field(description="The model's name: that of its run folder or file, which a link leads to.")
     checksum: str = Field(description="The SHA-256 of the trained model; changes with a reload of another.")
     version: str = Field(description="Of the package invad.")
     classes: list[str] = Field(description="What the model was trained on; empty where that is not known.")

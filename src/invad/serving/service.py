@@ -88,10 +88,10 @@ class Service:
         """Whether not even one more image is taken."""
         return self._waiting >= self.limits.queue
 
-    def replace(self, predictor: Predictor) -> None:
+    def replace(self, predictor: Predictor, name: str) -> None:
         """Serve another model from the next image on; those that were taken in before keep the one they met."""
-        self.predictor = predictor
-        self.telemetry.say_model(self.name, predictor.checksum)
+        self.predictor, self.name = predictor, name
+        self.telemetry.say_model(name, predictor.checksum)
 
     def retry_after(self) -> int:
         """Return in how many seconds the queue may have moved."""
