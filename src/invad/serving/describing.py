@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from invad import __version__
-from invad.inference.calibration import UNKNOWN, Calibration
+from invad.inference.calibration import Calibration
 from invad.inference.predictor import Predictor
 from invad.serving import schemas
 from invad.serving.limits import Limits
@@ -43,12 +43,12 @@ def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, mar
 
 
 def _distribution(calibration: Calibration) -> schemas.Calibration:
-    named = {name: scores for name, scores in calibration.scores.items() if name != UNKNOWN and scores}
+    own = {name: calibration.reference(name) for name in calibration.classes}
     return schemas.Calibration(
         scores=quantiles(calibration.reference()),
-        class_scores={name: quantiles(scores) for name, scores in named.items()},
+        class_scores={name: quantiles(scores) for name, scores in own.items()},
         count=calibration.overall.normal,
-        class_counts={name: len(scores) for name, scores in named.items()},
+        class_counts={name: len(scores) for name, scores in own.items()},
         method=calibration.method,
         false_alarm_rate=calibration.overall.false_alarms,
         wanted=calibration.wanted,

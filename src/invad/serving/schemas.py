@@ -81,9 +81,12 @@ class Calibration(Answer):
     scores: list[float] = Field(
         description="101 quantiles, 0 % to 100 %, of the scores of all normal calibration images."
     )
-    class_scores: dict[str, list[float]] = Field(description="The same by class, where classes are known.")
+    class_scores: dict[str, list[float]] = Field(
+        description="The same of the classes that are calibrated on their own, which `share_below` of their images is "
+        "counted among, even where the server was given a threshold that decides; that of others among all `scores`."
+    )
     count: int = Field(description="Normal images calibrated on.")
-    class_counts: dict[str, int] = Field(description="The same by class.")
+    class_counts: dict[str, int] = Field(description="The same of each class in `class_scores`.")
     method: str = Field(description="`false-alarms`, `f1-max` or `recall`.")
     false_alarm_rate: float = Field(description="The expected share of normal images that count as defective.")
     wanted: float | None = Field(description="The false-alarm rate or recall that was asked for.")
