@@ -68,7 +68,7 @@ def create_app(
     store = None if marks is None else Marks(Path(marks))
     spool = None if store is None else Spool(store.folder, limits.recent_bytes)
     telemetry = Telemetry()
-    service = Service(predictor, name=name, limits=limits, telemetry=telemetry, spool=spool)
+    service = Service(predictor, name=name, limits=limits, telemetry=telemetry, spool=spool, auth=token is not None)
     reloader = None if load is None else Reloader(service, load)
 
     @asynccontextmanager
@@ -91,7 +91,7 @@ def create_app(
     )
     app.state.service = service
     app.state.reloader = reloader
-    add_prediction(app, service, auth=token is not None, marks=store is not None)
+    add_prediction(app, service)
     add_marks(app, service, store)
     add_reload(app, reloader, token is not None)
     add_state(app, service)

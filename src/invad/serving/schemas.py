@@ -6,6 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Decision = Literal["good", "defective"]
 MapKind = Literal["none", "png", "values", "image", "overlay"]
+StateDigest = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{16}$",
+        description="A digest of all that /info says, which changes where any of it does: the model, a threshold, a "
+        "colour scale, the calibration.",
+    ),
+]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the image's bytes.")]
 
 
@@ -63,6 +71,7 @@ class Predictions(Answer):
     """The results of one request, in the order of its images."""
 
     model: str = Field(description="The checksum of the model that said all this.")
+    state: StateDigest
     results: list[Result] = Field(description="One for each image.")
 
 
@@ -95,8 +104,8 @@ class Calibration(Answer):
     images: str = Field(description="Where the calibration images came from.")
 
 
-class Info(Answer):
-    """What is served, and how it decides."""
+class Description(Answer):
+    """What `Info` says, but for the digest of all this."""
 
     name: str = Field(description="The model's name: that of its run folder or file, which a link leads to.")
     checksum: str = Field(description="The SHA-256 of the trained model; changes with a reload of another.")
@@ -117,6 +126,12 @@ class Info(Answer):
     limits: Limits = Field(description="What the server takes on at most.")
     auth: bool = Field(description="Whether requests need a bearer token.")
     marks: bool = Field(description="Whether marks are kept.")
+
+
+class Info(Description):
+    """What is served, and how it decides."""
+
+    state: StateDigest
 
 
 class State(Answer):
