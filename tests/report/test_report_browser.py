@@ -262,16 +262,52 @@ def test_it_can_be_read_without_seeing_it(browser: "Browser", request: pytest.Fi
         assert len(names) == len(set(names))
 
 
-def test_it_prints_and_shows_the_same_without_its_script(browser: "Browser", small_page: Path, shots: Path) -> None:
+SAID = """() => [...document.querySelectorAll("article")].map((section) => ({
+  texts: [...section.querySelectorAll(".verdict, .row .count b")].map((one) => one.textContent),
+  lines: [...section.querySelectorAll("[data-limit]")].map((one) => one.getBoundingClientRect().x),
+  dots: [...section.querySelectorAll("[data-at]")].map((one) => one.getAttribute("d")),
+}))"""
+"""What the page says at its threshold."""
+
+
+def test_on_paper_it_is_at_its_first_threshold(browser: "Browser", small_page: Path, shots: Path) -> None:
     with opened(browser, small_page) as page:
+        first = page.evaluate(SAID)
+        page.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = ({SAID})(); }})")
+        for value in page.get_by_label("as a number").all():
+            value.fill("0.0001")
+        moved = page.evaluate(SAID)
+        assert all(one["texts"] != other["texts"] for one, other in zip(first, moved, strict=True))
         page.pdf(path=shots / "report.pdf", format="A4")
         assert (shots / "report.pdf").read_bytes().startswith(b"%PDF")
-        with_script = page.locator(".verdict table").all_text_contents()
-    context = browser.new_context(java_script_enabled=False)
+        assert page.evaluate("window.printed") == first
+        assert page.evaluate(SAID) == moved
+        page.emulate_media(media="print")
+        for section in page.locator("article").all():
+            said = re.search(r"The page starts at ([\d.]+), the threshold", section.inner_text())
+            assert said is not None
+            section.locator("[data-cut]").first.evaluate("one => one.click()")
+            assert float(said[1]) == pytest.approx(float(section.get_attribute("data-threshold") or 0), rel=1e-5)
+
+
+def test_without_its_script_it_is_the_same(browser: "Browser", small_page: Path) -> None:
+    with opened(browser, small_page) as page:
+        with_script = page.evaluate(SAID)
+    context = browser.new_context(java_script_enabled=False, viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.goto(small_page.resolve().as_uri())
-    assert page.locator(".verdict table").all_text_contents() == with_script
+    for section, expected in zip(page.locator("article").all(), with_script, strict=True):
+        assert section.locator(".verdict, .row .count b").all_text_contents() == expected["texts"]
+        dots = [dot.get_attribute("d") or "" for dot in section.locator("[data-at]").all()]
+        assert any(dots) and len(dots) == len(expected["dots"])
+        for found, drawn in zip(dots, expected["dots"], strict=True):
+            assert numbers(found) == pytest.approx(numbers(drawn), abs=0.2)  # the script has rates of 5 digits
     context.close()
+
+
+def numbers(path: str) -> list[float]:
+    """The numbers in SVG path data."""
+    return [float(number) for number in re.findall(r"[\d.]+", path)]
 
 
 @pytest.mark.shared

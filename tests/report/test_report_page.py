@@ -189,7 +189,7 @@ def test_facts_intervals_pictures_and_notes_are_shown(text: str) -> None:
     assert text.count("<image ") == 2 * 3 and "no defect" in text
     shown = ("a note", "epochs", "300", "2025-01-02 03:04 UTC", "0.0.7", "0.0.8", "a leak", "odd sizes", "looked at")
     assert all(part in text for part in (*shown, "prefers-color-scheme: dark", "invad reproduce parts"))
-    assert "Learning curve" in text and "starts at the calibrated threshold" in text
+    assert "Learning curve" in text and "starts at 0.99, the calibrated threshold" in text
 
 
 def test_missing_numbers_come_with_their_reason(tmp_path: Path) -> None:

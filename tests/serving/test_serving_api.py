@@ -4,6 +4,7 @@ import base64
 import hashlib
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def test_info(client: TestClient, predictor: Predictor, images: list[Path]) -> N
     found = info["calibration"]
     scores = calibration.reference()
     assert found["count"] == len(scores) == sum(found["class_counts"].values())
+    assert found["class_counts"].keys() == found["class_scores"].keys() == calibration.classes.keys()
     assert (found["scores"][0], found["scores"][100]) == (scores[0], scores[-1])
     assert found["scores"] == pytest.approx(np.percentile(scores, range(101)))
     assert found["false_alarm_rate"] == calibration.overall.false_alarms and found["wanted"] == 0.1
@@ -126,6 +128,22 @@ def test_a_threshold_given_decides(trained: Path) -> None:
         result = client.post("/predict", files={"files": png()}).json()["results"][0]
         assert (result["threshold"], result["decision"]) == (0.001, "defective")
         assert client.get("/info").json()["threshold"] == 0.001
+
+
+def test_the_scores_that_an_image_is_counted_among(predictor: Predictor, images: list[Path]) -> None:
+    assert predictor.calibration is not None
+    first, *others = predictor.calibration.classes
+    alone = replace(predictor.calibration, classes={first: predictor.calibration.classes[first]})
+    given = Predictor(predictor.scorer, threshold=0.001, calibration=alone, scale=predictor.scale)
+    with TestClient(create_app(given)) as client:
+        info = client.get("/info").json()
+        assert info["thresholds"] == {}
+        assert list(info["calibration"]["class_scores"]) == list(info["calibration"]["class_counts"]) == [first]
+        for name in (first, others[0]):
+            path = next(path for path in images if name in path.parts)
+            result = client.post(f"/predict?class_name={name}", files=sent([path])).json()["results"][0]
+            of = info["calibration"]["class_scores"].get(name, info["calibration"]["scores"])
+            assert np.mean(np.array(of) < result["score"]) == pytest.approx(result["share_below"], abs=0.05)
 
 
 def test_one_that_cannot_be_read_among_others(client: TestClient, images: list[Path]) -> None:

@@ -5,7 +5,10 @@ import io
 import os
 import shutil
 import sqlite3
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +22,7 @@ from invad.errors import RunError
 from invad.inference import Predictor
 from invad.serving import Limits, create_app
 from invad.serving.manifest import write_folder
-from invad.serving.marks import FILE, Marks
+from invad.serving.marks import APPLICATION, FILE, FORMAT, Marks
 from invad.serving.spool import Recent, Spool
 
 
@@ -29,6 +32,13 @@ def recent(data: bytes, **known: object) -> Recent:
         threshold=0.3, decision="good", model="f" * 64,
     )  # fmt: skip
     return Recent(**{**values, **known})  # type: ignore[arg-type]
+
+
+def saved(kind: str, **options: object) -> bytes:
+    """An image of 96 x 96 in a file of a kind."""
+    file = io.BytesIO()
+    Image.open(io.BytesIO(png())).save(file, kind, **options)
+    return file.getvalue()
 
 
 def test_a_mark_keeps_image_score_and_model(client: TestClient, predictor: Predictor, images: list[Path]) -> None:
@@ -81,11 +91,20 @@ def test_marks_outlive_the_server(predictor: Predictor, tmp_path: Path) -> None:
 def test_kept_images_are_named_by_their_content(tmp_path: Path) -> None:
     marks = Marks(tmp_path)
     for kind, suffix in (("JPEG", ".jpg"), ("TIFF", ".tif"), ("WEBP", ".webp"), ("BMP", ".bmp")):
-        file = io.BytesIO()
-        Image.open(io.BytesIO(png())).save(file, kind)
-        data = file.getvalue()
+        data = saved(kind)
         mark = marks.put(recent(data), data, "good", class_name=None, name=None)
         assert marks.path(mark).name == mark.id + suffix and marks.path(mark).read_bytes() == data
+
+
+def test_photos_with_a_second_picture_inside_are_marked(client: TestClient) -> None:
+    small = Image.new("RGB", (8, 8))
+    data = saved("MPO", save_all=True, append_images=[small])
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    result = client.post("/predict", files={"files": ("IMG_1.jpg", data)}).json()["results"][0]
+    assert (result["error"], result["width"], result["height"]) == (None, 96, 96)
+    assert client.put(f"/marks/{result['id']}", json={"mark": "good"}).status_code == 200
+    image = client.get(f"/marks/{result['id']}/image")
+    assert image.content == data and image.headers["content-type"] == "image/jpeg"
 
 
 def test_files_that_are_none_of_ours_are_left_alone(tmp_path: Path) -> None:
@@ -108,6 +127,34 @@ def test_files_that_are_none_of_ours_are_left_alone(tmp_path: Path) -> None:
         Marks(damaged)
     with pytest.raises(RunError, match="Choose another folder"):
         Marks(damaged / FILE / "below")
+
+
+def test_a_file_that_was_only_begun_is_new(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as begun:
+        begun.execute("PRAGMA journal_mode = WAL")
+    assert (tmp_path / FILE).stat().st_size > 0
+    Marks(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        known = [file.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+        assert known == [APPLICATION, FORMAT]
+        assert file.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_several_may_open_a_new_folder_at_once(tmp_path: Path) -> None:
+    for turn in range(20):
+        together = threading.Barrier(4)
+
+        def opened(folder: Path, together: threading.Barrier = together) -> Marks:
+            together.wait()
+            return Marks(folder)
+
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(opened, [tmp_path / str(turn)] * 4))
+        data = png()
+        found[0].put(recent(data), data, "good", class_name=None, name=None)
+        assert [len(marks.all()) for marks in found] == [1] * 4
+        for marks in found:
+            marks.close()
 
 
 def test_a_disk_without_room_for_recent_images_does_not_stop_inspection(

@@ -18,7 +18,7 @@ TOKEN = "a-token-of-enough-letters"
 
 @pytest.fixture
 def locked(predictor: Predictor, tmp_path: Path) -> TestClient:
-    return TestClient(create_app(predictor, token=TOKEN, marks=tmp_path / "marks", load=lambda: predictor))
+    return TestClient(create_app(predictor, token=TOKEN, marks=tmp_path / "marks", load=lambda: (predictor, "model")))
 
 
 def test_everything_but_the_page_needs_the_token(locked: TestClient) -> None:
@@ -112,7 +112,7 @@ def test_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_token_only_this_machine_reloads(predictor: Predictor) -> None:
-    app = create_app(predictor, load=lambda: predictor)
+    app = create_app(predictor, load=lambda: (predictor, "model"))
     assert TestClient(app, client=("10.0.0.7", 1)).post("/reload").status_code == 403
     assert TestClient(app, client=("127.0.0.1", 1)).post("/reload").status_code == 200
     assert TestClient(create_app(predictor), client=("127.0.0.1", 1)).post("/reload").status_code == 404

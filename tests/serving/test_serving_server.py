@@ -279,6 +279,7 @@ def test_models_are_swapped_under_load(two_models: tuple[Path, Path], tmp_path: 
                     running.process.send_signal(signal.SIGHUP)
                     while client.get("/info").json()["checksum"] != model.checksum:
                         time.sleep(0.05)
+                assert client.get("/info").json()["name"] == two_models[(turn + 1) % 2].name
             done.set()
             for one in asking:
                 one.result()

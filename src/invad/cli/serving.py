@@ -36,7 +36,7 @@ class Serve:
     marks: Path | None = MARKS
     """The folder for marks that people make on the page. None: none are kept."""
     name: str | None = None
-    """What the model is called. None: as its folder or file is."""
+    """What the model is called. None: as its folder or file is, which a link leads to."""
     threshold: float | None = None
     """The score and map value from which on an image and a pixel count as defective. None: the model's calibration."""
     device: str = "auto"
@@ -57,15 +57,16 @@ class Serve:
         token = read_token(self.token_file)
         require_safe(self.host, token, insecure=self.insecure)
 
-        def opened() -> Predictor:
-            return load(self.model, threshold=self.threshold, device=self.device)
+        def opened() -> tuple[Predictor, str]:
+            predictor = load(self.model, threshold=self.threshold, device=self.device)
+            return predictor, self.name or self.model.resolve().name
 
         say(f"opening {self.model}")
-        predictor = opened()
+        predictor, name = opened()
         check_predictor(predictor)
         app = create_app(
             predictor,
-            name=self.name or self.model.resolve().name,
+            name=name,
             limits=self.limits,
             marks=self.marks,
             token=token,

@@ -95,6 +95,17 @@ def path(x: Values, y: Values) -> str:
     return "M" + "L".join(f"{a:g} {b:g}" for a, b in points[moved].tolist())
 
 
+def dot(x: float, y: float) -> str:
+    """Return a dot at a point as SVG path data, y upwards; nothing where it is outside [0, 1].
+
+    Example:
+        >>> dot(0.5, 1.0), dot(1.5, 1.0)
+        ('M500.0 0.0h0', '')
+    """
+    inside = 0 <= x <= 1 and 0 <= y <= 1
+    return f"M{BOX * x:.1f} {BOX * (1 - y):.1f}h0" if inside else ""
+
+
 def learning_plot(curve: LearningCurve) -> Plot | None:
     """Return the losses over the epochs, on a logarithmic axis; None where the run has none."""
     both = [(epoch, math.log10(loss)) for epoch, loss in (*curve.learnt, *curve.held_back) if loss > 0]

@@ -1,6 +1,6 @@
 """One class as the page shows it at its first threshold, and the same as data for the page's script."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from invad.metrics import ClassResult, Sweep, UndefinedMetricError, sweep_images
 from invad.records import GOOD
 from invad.report.content import ClassContent, Cut
 from invad.report.gallery import Card
-from invad.report.plots import PRO_LIMIT, Plot, class_plots
+from invad.report.plots import PRO_LIMIT, Plot, class_plots, dot
 from invad.report.strips import Chart, Strip, group_scores, make_chart
 from invad.saved_evaluation import shortest
 
@@ -23,6 +23,17 @@ class Counts:
     misses: int
     false_alarms: int
     passed: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rates:
+    """Shares of a class's pixels at a threshold, in [0, 1]."""
+
+    false_positive_rate: float
+    recall: float
+    precision: float
+    overlap: float
+    """Of a drawn defect's area, mean over the defects."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +67,11 @@ class Section:
     pixel_cut: Cut | None
     counts: Counts | None
     """At the first threshold."""
+    rates: Rates | None
+    """The same of pixels; None where that is not defined."""
     plots: tuple[Plot, ...]
+    dots: Mapping[str, str]
+    """Plot and line, as `roc-images` -> the first threshold on it, as SVG path data."""
     groups: tuple[Group, ...]
     colours: tuple[float, float]
     """Where those of the heatmaps begin and end."""
@@ -86,6 +101,8 @@ def make_section(
         Row(strip=strip, above=None if start is None else int((grouped[strip.label] >= start).sum()))
         for strip in chart.strips
     )
+    counts = None if start is None else count_images(content, start)
+    rates = None if start is None or content.sweep is None else rates_at(content.sweep, start)
     bad = sum(defect != GOOD for defect in content.defects)
     return Section(
         key=key,
@@ -95,7 +112,9 @@ def make_section(
         rows=rows,
         cuts=content.cuts,
         pixel_cut=content.pixel_cut,
-        counts=None if start is None else count_images(content, start),
+        counts=counts,
+        rates=rates,
+        dots={name: dot(x, y) for name, (x, y) in _points(counts, rates).items()},
         plots=tuple(class_plots(_image_sweep(content), content.sweep)),
         groups=tuple(
             Group(name=name, images=len(grouped[name]), cards=own)
@@ -128,6 +147,20 @@ def count_images(content: ClassContent, threshold: float) -> Counts:
     )
 
 
+def rates_at(sweep: Sweep, threshold: float) -> Rates:
+    """Return the rates of pixels at a threshold, on the straight line between the two rows around it.
+
+    Example:
+        >>> from invad.metrics import sweep_pixels
+        >>> rates_at(sweep_pixels(np.array([[[0.1, 0.2, 0.0, 0.9]]]), np.array([[[0, 0, 0, 1]]])), 0.9)
+        Rates(false_positive_rate=0.0, recall=1.0, precision=1.0, overlap=1.0)
+    """
+    assert sweep.overlap is not None  # of pixels
+    columns = (sweep.false_positive_rate, sweep.recall, sweep.precision, sweep.overlap)
+    alarms, recall, precision, overlap = (float(np.interp(-threshold, -sweep.thresholds, values)) for values in columns)
+    return Rates(false_positive_rate=alarms, recall=recall, precision=precision, overlap=overlap)
+
+
 def script_data(content: ClassContent, section: Section) -> dict[str, Any]:
     """Return what the page's script needs of a class; see threshold.js for what it does with it.
 
@@ -146,6 +179,21 @@ def script_data(content: ClassContent, section: Section) -> dict[str, Any]:
         "pixels": None if content.sweep is None else _rates(content.sweep),
         "proLimit": PRO_LIMIT,
     }
+
+
+def _points(counts: Counts | None, rates: Rates | None) -> dict[str, tuple[float, float]]:
+    """Where a threshold is on the curves, x and y in [0, 1] where they are drawn; see moveDots in threshold.js."""
+    points = {}
+    if counts is not None and counts.passed + counts.false_alarms and counts.hits + counts.misses:
+        found = counts.hits / (counts.hits + counts.misses)
+        called = counts.hits + counts.false_alarms
+        points["roc-images"] = (counts.false_alarms / (counts.passed + counts.false_alarms), found)
+        points["pr-images"] = (found, counts.hits / called if called else 1.0)
+    if rates is not None:
+        points["roc-pixels"] = (rates.false_positive_rate, rates.recall)
+        points["pr-pixels"] = (rates.recall, rates.precision)
+        points["pro-regions"] = (rates.false_positive_rate / PRO_LIMIT, rates.overlap)
+    return points
 
 
 def _rates(sweep: Sweep) -> dict[str, list[float]]:

@@ -39,7 +39,7 @@ def create_app(
     marks: Path | str | None = None,
     token: str | None = None,
     hosts: Collection[str] | None = None,
-    load: Callable[[], Predictor] | None = None,
+    load: Callable[[], tuple[Predictor, str]] | None = None,
 ) -> FastAPI:
     """Return the inspection page and its HTTP service as an ASGI application.
 
@@ -52,7 +52,7 @@ def create_app(
         marks: the folder to keep marks in; None: none are kept.
         token: that requests must carry as a bearer token; None: none is needed.
         hosts: names that the server is asked by, which keeps other sites' names from being pointed at it; None: any.
-        load: opens the model anew for a reload; None: there is no reload.
+        load: opens the model anew for a reload, and says what it is called then; None: there is no reload.
 
     Raises:
         SettingsError: the predictor has no colour scale.
@@ -68,7 +68,7 @@ def create_app(
     store = None if marks is None else Marks(Path(marks))
     spool = None if store is None else Spool(store.folder, limits.recent_bytes)
     telemetry = Telemetry()
-    service = Service(predictor, name=name, limits=limits, telemetry=telemetry, spool=spool)
+    service = Service(predictor, name=name, limits=limits, telemetry=telemetry, spool=spool, auth=token is not None)
     reloader = None if load is None else Reloader(service, load)
 
     @asynccontextmanager
@@ -91,7 +91,7 @@ def create_app(
     )
     app.state.service = service
     app.state.reloader = reloader
-    add_prediction(app, service, auth=token is not None, marks=store is not None)
+    add_prediction(app, service)
     add_marks(app, service, store)
     add_reload(app, reloader, token is not None)
     add_state(app, service)

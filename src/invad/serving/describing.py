@@ -1,15 +1,15 @@
 """What `/info` says of a model."""
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from invad import __version__
-from invad.inference.calibration import UNKNOWN, Calibration
+from invad.inference.calibration import Calibration
 from invad.inference.predictor import Predictor
 from invad.serving import schemas
 from invad.serving.limits import Limits
-from invad.serving.service import image_threshold, known_classes
 
 QUANTILES = 101
 
@@ -20,7 +20,7 @@ def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, mar
     calibration, given = predictor.calibration, predictor.threshold
     own = calibration.classes if calibration is not None and given is None else {}
     pixel = given if given is not None or calibration is None else calibration.overall.pixel
-    return schemas.Info(
+    said = schemas.Description(
         name=name,
         checksum=predictor.checksum,
         version=__version__,
@@ -40,15 +40,34 @@ def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, mar
         auth=auth,
         marks=marks,
     )
+    return schemas.Info(**dict(said), state=_state(said))
+
+
+def image_threshold(predictor: Predictor, class_name: str | None) -> float | None:
+    """Return the score that decides about images of a class; None where nothing is decided."""
+    if predictor.threshold is not None:
+        return predictor.threshold
+    return None if predictor.calibration is None else predictor.calibration.threshold(class_name).image
+
+
+def known_classes(predictor: Predictor) -> list[str]:
+    """Return the classes that images may be said to show, by name; none: nothing is known of classes."""
+    calibrated = predictor.calibration.scores if predictor.calibration is not None else ()
+    return sorted({*predictor.classes, *(name for name in calibrated if name)})
+
+
+def _state(said: schemas.Description) -> str:
+    """A digest of all that is said."""
+    return hashlib.sha256(said.model_dump_json().encode()).hexdigest()[:16]
 
 
 def _distribution(calibration: Calibration) -> schemas.Calibration:
-    named = {name: scores for name, scores in calibration.scores.items() if name != UNKNOWN and scores}
+    own = {name: calibration.reference(name) for name in calibration.classes}
     return schemas.Calibration(
         scores=quantiles(calibration.reference()),
-        class_scores={name: quantiles(scores) for name, scores in named.items()},
+        class_scores={name: quantiles(scores) for name, scores in own.items()},
         count=calibration.overall.normal,
-        class_counts={name: len(scores) for name, scores in named.items()},
+        class_counts={name: len(scores) for name, scores in own.items()},
         method=calibration.method,
         false_alarm_rate=calibration.overall.false_alarms,
         wanted=calibration.wanted,

@@ -12,11 +12,12 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 
 from invad.errors import RunError
 from invad.serving import schemas
+from invad.serving.describing import known_classes
 from invad.serving.manifest import write_zip
 from invad.serving.marks import Mark, Marks
 from invad.serving.prediction import require_class, shown
 from invad.serving.refusals import refusals
-from invad.serving.service import Service, known_classes
+from invad.serving.service import Service
 
 NONE_KEPT = "this server keeps no marks; start it with --marks FOLDER"
 Id = Annotated[str, PathParameter(pattern=r"^[0-9a-f]{64}$", description="The `id` of a result of /predict.")]

@@ -30,8 +30,12 @@ FORMAT = 1
 """The version of the file, SQLite's `user_version`."""
 APPLICATION = 0x494E5641
 """SQLite's `application_id`: the letters INVA."""
-SUFFIX = {"BMP": ".bmp", "JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
-"""How the names of kept images end, by their content, whatever they were sent as."""
+SUFFIX = {"BMP": ".bmp", "JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
+"""How the names of kept images end, by their content, whatever they were sent as.
+
+Pillow calls a JPEG that holds a second picture, as phones and cameras write it, an MPO."""
+WAIT_SECONDS = 30.0
+"""How long one program waits for another that writes."""
 LEFT_SECONDS = 3600.0
 """The age from which an image without a mark was left by a kill."""
 TABLE = """CREATE TABLE IF NOT EXISTS marks (
@@ -89,7 +93,9 @@ class Marks:
         """Held while a mark and its image change together."""
         try:
             self.images.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(folder / FILE, timeout=30.0, isolation_level=None, check_same_thread=False)
+            self._database = sqlite3.connect(
+                folder / FILE, timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
+            )
         except (OSError, sqlite3.Error) as error:
             raise RunError(f"cannot keep marks in {folder}: {error}. Choose another folder") from error
         try:
@@ -175,24 +181,29 @@ class Marks:
             self._database.close()
 
     def _prepare(self) -> None:
-        """Make the table, or see that it is one of ours."""
+        """Make the table, or see that it is one of ours; another program may be doing the same."""
         with self._lock, closing(self._database.cursor()) as cursor:
-            application, version, pages = (
-                cursor.execute(f"PRAGMA {name}").fetchone()[0]
-                for name in ("application_id", "user_version", "page_count")
-            )
-            if pages and (application, version) != (APPLICATION, FORMAT):
-                raise RunError(
-                    f"{self.folder / FILE} is no file of marks of version {FORMAT} (application {application:#x}, "
-                    f"version {version}); choose another folder, or the version of invad that made it"
-                )
-            cursor.execute("PRAGMA journal_mode = WAL")
             cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("BEGIN IMMEDIATE")
+            self._require_ours(cursor)
             cursor.execute(TABLE)
             cursor.execute(f"PRAGMA application_id = {APPLICATION}")
             cursor.execute(f"PRAGMA user_version = {FORMAT}")
             cursor.execute("COMMIT")
+            _log_ahead(cursor)
+
+    def _require_ours(self, cursor: sqlite3.Cursor) -> None:
+        """Refuse a file that is neither new nor one of ours; one that was begun and never given a table is new."""
+        application, version, tables = (
+            cursor.execute(query).fetchone()[0]
+            for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema")
+        )
+        is_new = (application, version, tables) == (0, 0, 0)
+        if not is_new and (application, version) != (APPLICATION, FORMAT):
+            raise RunError(
+                f"{self.folder / FILE} is no file of marks of version {FORMAT} (application {application:#x}, "
+                f"version {version}); choose another folder, or the version of invad that made it"
+            )
 
     def _tidy(self) -> None:
         """Delete images without a mark, which a kill left; not new ones, which another program may be about to mark."""
@@ -212,6 +223,19 @@ class Marks:
         """One statement, on the disk when this returns."""
         with self._lock, _errors(self.folder), closing(self._database.cursor()) as cursor:
             cursor.execute(query, values)
+
+
+def _log_ahead(cursor: sqlite3.Cursor) -> None:
+    """Have the file written by a write-ahead log; SQLite itself does not wait here while another program is in it."""
+    last = time.monotonic() + WAIT_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > last:
+                raise
+            time.sleep(0.01)
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from starlette.exceptions import HTTPException
 
 from invad.inference.predictor import Predictor
 from invad.serving import schemas
-from invad.serving.describing import describe
+from invad.serving.describing import known_classes
 from invad.serving.receiving import busy
 from invad.serving.refusals import refusals
 from invad.serving.schemas import MapKind, Problem
-from invad.serving.service import QueueFullError, Service, Upload, known_classes
+from invad.serving.service import QueueFullError, Service, Upload
 
 LONGEST_NAME = 255
 
@@ -24,7 +24,7 @@ UNREADABLE: dict[int | str, dict[str, Any]] = {
 }
 
 
-def add_prediction(app: FastAPI, service: Service, *, auth: bool, marks: bool) -> None:
+def add_prediction(app: FastAPI, service: Service) -> None:
     """Add what people are here for."""
 
     @app.post(
@@ -50,7 +50,7 @@ def add_prediction(app: FastAPI, service: Service, *, auth: bool, marks: bool) -
         limit = service.limits.batch
         if len(files) > limit:
             raise HTTPException(413, f"expected at most {limit} images in a request, got {len(files)}; send several")
-        predictor = service.predictor
+        predictor, state = service.predictor, service.info.state
         require_class(predictor, class_name)
         try:
             with service.admitted(len(files)):
@@ -62,7 +62,7 @@ def add_prediction(app: FastAPI, service: Service, *, auth: bool, marks: bool) -
             raise busy("the queue is full", error.seconds) from error
         if all(result.error is not None for result in found):
             response.status_code = 422
-        return schemas.Predictions(model=predictor.checksum, results=found)
+        return schemas.Predictions(model=predictor.checksum, state=state, results=found)
 
     @app.get(
         "/info",
@@ -72,7 +72,7 @@ def add_prediction(app: FastAPI, service: Service, *, auth: bool, marks: bool) -
         responses=refusals(401, 421),
     )
     async def info() -> schemas.Info:
-        return describe(service.predictor, name=service.name, limits=service.limits, auth=auth, marks=marks)
+        return service.info
 
 
 def require_class(predictor: Predictor, class_name: str | None) -> None:

@@ -29,10 +29,10 @@ class Reloader:
 
     Args:
         service: that serves it.
-        load: opens it.
+        load: opens it, and says what it is called.
     """
 
-    def __init__(self, service: Service, load: Callable[[], Predictor]) -> None:
+    def __init__(self, service: Service, load: Callable[[], tuple[Predictor, str]]) -> None:
         self._service, self._load = service, load
         self._one = asyncio.Lock()
 
@@ -45,26 +45,26 @@ class Reloader:
         async with self._one:
             before = self._service.predictor.checksum
             try:
-                predictor = await asyncio.to_thread(self._open)
+                predictor, name = await asyncio.to_thread(self._open)
             except InvadError as error:
                 self._service.telemetry.reloads.labels("kept").inc()
                 LOG.error("reload: the model is kept, since the new one is not fit: %s", error)
                 raise
-            self._service.replace(predictor)
+            self._service.replace(predictor, name)
             self._service.telemetry.reloads.labels("loaded").inc()
-            LOG.info("reload: serving the model %s", predictor.checksum)
+            LOG.info("reload: serving the model %s, %s", name, predictor.checksum)
             return schemas.Reload(checksum=predictor.checksum, previous=before, changed=predictor.checksum != before)
 
-    def _open(self) -> Predictor:
-        """The new model, checked."""
+    def _open(self) -> tuple[Predictor, str]:
+        """The new model, checked, and its name."""
         try:
-            predictor = self._load()
+            predictor, name = self._load()
             check_predictor(predictor)
         except InvadError:
             raise
         except Exception as error:  # a runtime's own, of a file half copied for example
             raise ModelFileError(f"the model cannot be used: {type(error).__name__}: {error}") from error
-        return predictor
+        return predictor, name
 
 
 def check_predictor(predictor: Predictor) -> None:

@@ -6,6 +6,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Decision = Literal["good", "defective"]
 MapKind = Literal["none", "png", "values", "image", "overlay"]
+StateDigest = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-f]{16}$",
+        description="A digest of all that /info says, which changes where any of it does: the model, a threshold, a "
+        "colour scale, the calibration.",
+    ),
+]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the image's bytes.")]
 
 
@@ -63,6 +71,7 @@ class Predictions(Answer):
     """The results of one request, in the order of its images."""
 
     model: str = Field(description="The checksum of the model that said all this.")
+    state: StateDigest
     results: list[Result] = Field(description="One for each image.")
 
 
@@ -81,9 +90,12 @@ class Calibration(Answer):
     scores: list[float] = Field(
         description="101 quantiles, 0 % to 100 %, of the scores of all normal calibration images."
     )
-    class_scores: dict[str, list[float]] = Field(description="The same by class, where classes are known.")
+    class_scores: dict[str, list[float]] = Field(
+        description="The same of the classes that are calibrated on their own, which `share_below` of their images is "
+        "counted among, even where the server was given a threshold that decides; that of others among all `scores`."
+    )
     count: int = Field(description="Normal images calibrated on.")
-    class_counts: dict[str, int] = Field(description="The same by class.")
+    class_counts: dict[str, int] = Field(description="The same of each class in `class_scores`.")
     method: str = Field(description="`false-alarms`, `f1-max` or `recall`.")
     false_alarm_rate: float = Field(description="The expected share of normal images that count as defective.")
     wanted: float | None = Field(description="The false-alarm rate or recall that was asked for.")
@@ -92,10 +104,10 @@ class Calibration(Answer):
     images: str = Field(description="Where the calibration images came from.")
 
 
-class Info(Answer):
-    """What is served, and how it decides."""
+class Description(Answer):
+    """What `Info` says, but for the digest of all this."""
 
-    name: str = Field(description="The model's name: that of its run folder or file.")
+    name: str = Field(description="The model's name: that of its run folder or file, which a link leads to.")
     checksum: str = Field(description="The SHA-256 of the trained model; changes with a reload of another.")
     version: str = Field(description="Of the package invad.")
     classes: list[str] = Field(description="What the model was trained on; empty where that is not known.")
@@ -114,6 +126,12 @@ class Info(Answer):
     limits: Limits = Field(description="What the server takes on at most.")
     auth: bool = Field(description="Whether requests need a bearer token.")
     marks: bool = Field(description="Whether marks are kept.")
+
+
+class Info(Description):
+    """What is served, and how it decides."""
+
+    state: StateDigest
 
 
 class State(Answer):

@@ -90,7 +90,7 @@ class _Server(uvicorn.Server):
         for listener in sockets or []:
             address, port = listener.getsockname()[:2]
             shown = f"[{address}]" if ":" in address else address
-            LOG.info("serving %s on http://%s:%d", self._service.name, shown, port)
+            LOG.info("serving %s on http://%s:%d", self._service.info.name, shown, port)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; a second Ctrl-C does not wait."""

@@ -25,6 +25,7 @@ from invad.records import Size
 from invad.report.figures import overlay
 from invad.serving import schemas
 from invad.serving.batching import Batcher
+from invad.serving.describing import describe, image_threshold
 from invad.serving.limits import Limits
 from invad.serving.pictures import map_png, png, values_png
 from invad.serving.schemas import Decision, MapKind
@@ -64,13 +65,21 @@ class Service:
         name: what it is called.
         limits: what is taken on.
         telemetry: where counts go.
-        spool: where recent images are kept for marks; None: nowhere.
+        spool: where recent images are kept for marks; None: nowhere, and there are no marks.
+        auth: whether requests need a token.
     """
 
     def __init__(
-        self, predictor: Predictor, *, name: str, limits: Limits, telemetry: Telemetry, spool: Spool | None
+        self,
+        predictor: Predictor,
+        *,
+        name: str,
+        limits: Limits,
+        telemetry: Telemetry,
+        spool: Spool | None = None,
+        auth: bool = False,
     ) -> None:
-        self.predictor, self.name, self.limits, self.telemetry, self.spool = predictor, name, limits, telemetry, spool
+        self.limits, self.telemetry, self.spool, self.auth = limits, telemetry, spool, auth
         self.stopping = False
         self._waiting = 0
         self._pace = 0.1
@@ -81,17 +90,18 @@ class Service:
             most=limits.compute_batch, wait=limits.compute_wait, on_batch=telemetry.batch_images.observe
         )
         telemetry.queue_images.set_function(lambda: self._waiting)
-        telemetry.say_model(name, predictor.checksum)
+        self.replace(predictor, name)
 
     @property
     def full(self) -> bool:
         """Whether not even one more image is taken."""
         return self._waiting >= self.limits.queue
 
-    def replace(self, predictor: Predictor) -> None:
+    def replace(self, predictor: Predictor, name: str) -> None:
         """Serve another model from the next image on; those that were taken in before keep the one they met."""
+        self.info = describe(predictor, name=name, limits=self.limits, auth=self.auth, marks=self.spool is not None)
         self.predictor = predictor
-        self.telemetry.say_model(self.name, predictor.checksum)
+        self.telemetry.say_model(name, predictor.checksum)
 
     def retry_after(self) -> int:
         """Return in how many seconds the queue may have moved."""
@@ -198,19 +208,6 @@ class Service:
             self.spool.put(recent, upload.data)
         except OSError as error:
             LOG.error("the image %s cannot be kept for a mark: %s", result.id, error)
-
-
-def image_threshold(predictor: Predictor, class_name: str | None) -> float | None:
-    """Return the score that decides about images of a class; None where nothing is decided."""
-    if predictor.threshold is not None:
-        return predictor.threshold
-    return None if predictor.calibration is None else predictor.calibration.threshold(class_name).image
-
-
-def known_classes(predictor: Predictor) -> list[str]:
-    """Return the classes that images may be said to show, by name; none: nothing is known of classes."""
-    calibrated = predictor.calibration.scores if predictor.calibration is not None else ()
-    return sorted({*predictor.classes, *(name for name in calibrated if name)})
 
 
 def _decision(prediction: Prediction) -> Decision | None:

@@ -83,9 +83,9 @@
       place(section, "roc-pixels", rates.falsePositiveRate, rates.recall);
       place(section, "pr-pixels", rates.recall, rates.precision);
       place(section, "pro-regions", rates.falsePositiveRate / data.proLimit, rates.overlap);
-      section.querySelector("[data-pixels]").textContent =
-        `As a threshold for pixels: about ${percent(rates.overlap)} of a drawn defect is covered on average, and ` +
-        `${percent(rates.falsePositiveRate)} of the normal pixels are marked.`;
+      for (const share of section.querySelectorAll("[data-rate]")) {
+        share.textContent = percent(rates[share.dataset.rate]);
+      }
     }
 
     function show(threshold) {
@@ -108,26 +108,35 @@
       exact.value = Number(threshold.toPrecision(6)); // only to be read: what counts is the number in full
     };
 
+    const first = data.cuts[0].value;
+    let chosen = first;
+    const choose = (threshold) => {
+      chosen = threshold;
+      show(threshold);
+    };
+
     slider.addEventListener("input", () => {
       write(slider.valueAsNumber);
-      show(slider.valueAsNumber);
+      choose(slider.valueAsNumber);
     });
     exact.addEventListener("input", () => {
       if (Number.isNaN(exact.valueAsNumber)) return; // being typed
       slider.value = exact.value;
-      show(exact.valueAsNumber);
+      choose(exact.valueAsNumber);
     });
     buttons.forEach((button, index) => {
       button.addEventListener("click", () => {
         const { value } = data.cuts[index];
         slider.value = value;
         write(value);
-        show(value);
+        choose(value);
       });
     });
-    slider.value = data.cuts[0].value; // a browser that reloads the page keeps where the slider was
-    write(data.cuts[0].value);
-    show(data.cuts[0].value);
+    window.addEventListener("beforeprint", () => show(first)); // on paper the text says where the page starts
+    window.addEventListener("afterprint", () => show(chosen));
+    slider.value = first; // a browser that reloads the page keeps where the slider was
+    write(first);
+    show(first);
   }
 
   for (const [key, data] of Object.entries(classes)) start(key, data);
