@@ -12,6 +12,8 @@ from desk import FOCUSED, OVERFLOWING, PHONE, desk, pictures
 from PIL import Image
 from served import Server, png, server
 
+import invad
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -174,6 +176,47 @@ def test_another_calibration_is_noticed(
         assert at.text("threshold-value") == before
         at.give(images[1])
         assert at.text("threshold-value") == "1.500"
+
+
+@pytest.fixture(scope="module")
+def fewer(data: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was trained on all classes but the first."""
+    settings = invad.TrainSettings(
+        data=(f"folder:{data}",),
+        classes=invad.Run.open(trained).trained_classes()[1:],
+        encoder="analytic",
+        image_size=(64,),
+        blocks=(1, 1, 1),
+        epochs=3,
+        batch_size=8,
+    )
+    return invad.train(settings, tmp_path_factory.mktemp("fewer") / "run", quiet=True).path
+
+
+def test_a_model_without_the_chosen_part(
+    browser: "Browser", trained: Path, fewer: Path, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """The page says so, offers the parts that there are now, and goes on with the one chosen then."""
+    gone, there = invad.Run.open(trained).trained_classes()[:2]
+    run = shutil.copytree(trained, tmp_path / "run")
+    with (
+        server(run, tmp_path / "marks") as served,
+        desk(browser, served.url, pictures, refusals=True) as at,
+        served.client() as client,
+    ):
+        at.page.locator("#part").select_option(gone)
+        shutil.rmtree(run)
+        shutil.copytree(fewer, run)
+        assert client.post("/reload").status_code == 200
+        at.give(images[0])
+        assert f"which does not know the part {gone}" in at.text("failure-text")
+        assert f"which does not know the part {gone}" in at.text("banner")
+        assert gone not in at.page.locator("#part option").all_inner_texts()
+        at.page.locator("#part").select_option(there)
+        at.page.locator("#retry").click()
+        at.page.locator("#file", has_text=f"as {there}").wait_for()
+        at.settle()
+        assert "score" in at.labels()[0]
 
 
 def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ import { evenColours } from "./colours.js";
 import { listen } from "./intake.js";
 import { keysOn, setKeys, wireKeys } from "./keys.js";
 import { loadMarks, mark, markOf, openMarks, undo, wireMarks } from "./marks.js";
-import { decision, scaleOf, thresholds } from "./model.js";
+import { decision, scaleOf, takes, thresholds } from "./model.js";
 import { drawModel, drawRegions, drawScore, drawVerdict } from "./panel.js";
 import { Queue } from "./queue.js";
 import { findRegions } from "./regions.js";
 import { banner, changed, onChange, say, state } from "./state.js";
 import { drawStrip, ordered } from "./strip.js";
 import { highlight, isZoomed, placeOf, showPicture, zoom } from "./viewer.js";
-import { score } from "./words.js";
+import { partGone, score } from "./words.js";
 import { entryOf, forget, report, trim, work } from "./work.js";
 
 const $ = (id) => document.getElementById(id);
@@ -63,6 +63,7 @@ async function connect() {
 // The service took another model, or another calibration.
 async function refresh() {
   state.info = await getInfo();
+  if (!takes(state.info, state.className)) banner(`${partGone(state.className)} Choose it again.`, { seconds: 12 });
   begin();
   return state.info;
 }
@@ -229,6 +230,7 @@ function toggleHeatmap() {
 
 function retry() {
   const entry = state.selected;
+  if (!takes(state.info, entry.className)) entry.className = state.className;
   Object.assign(entry, { state: "waiting", error: null, option: null });
   if (queue.idle) round = [];
   round.push(entry);

@@ -1,5 +1,9 @@
 // What /info says of the model, as the page asks for it: thresholds and normal scores of a class, and decisions.
 
+// Whether an image may be said to show a class; any name will do where the model knows none.
+export const takes = ({ class_names }, className) =>
+  !className || !class_names.length || class_names.includes(className);
+
 // The calibrated thresholds of a class, those of unknown ones where it has none of its own, or null.
 export function calibrated(info, className) {
   const image = info.thresholds[className] ?? info.threshold;

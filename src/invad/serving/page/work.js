@@ -2,10 +2,10 @@
 
 import { Away, Busy, predict, Refused, Unauthorised } from "./api.js";
 import { pngOf, readMap } from "./map.js";
-import { calibrated } from "./model.js";
+import { calibrated, takes } from "./model.js";
 import { changed, say, state } from "./state.js";
 import { thumbnail } from "./strip.js";
-import { bytes, DECISIONS, plural, score } from "./words.js";
+import { bytes, DECISIONS, partGone, plural, score } from "./words.js";
 
 const MOST = 300; // entries kept
 const MEMORY = 2 ** 27; // bytes that their maps may take
@@ -32,7 +32,8 @@ export function entryOf(file) {
 }
 
 // Score one image. Throws what the queue can do something about: busy, away, no token.
-// refresh(): asks for /info again, when another model answers than the one known, or decides otherwise.
+// refresh(): asks for /info again, when another model answers than the one known, or decides otherwise, or refuses the
+// entry's part.
 export async function work(entry, signal, refresh) {
   const { limits } = state.info;
   try {
@@ -49,7 +50,8 @@ export async function work(entry, signal, refresh) {
       model !== state.info.checksum || result.threshold !== (calibrated(state.info, entry.className)?.image ?? null);
     const info = stale ? await refresh() : state.info;
     Object.assign(entry, { result, info, state: "done" });
-  } catch (error) {
+  } catch (caught) {
+    const error = caught.status === 422 && entry.className ? await explained(caught, entry, refresh) : caught;
     if (signal.aborted || error instanceof Busy || error instanceof Unauthorised) throw error;
     // To the browser a file that cannot be read looks like a service that cannot be reached.
     if (error instanceof Away && (await isReadable(entry.file))) throw error;
@@ -57,6 +59,16 @@ export async function work(entry, signal, refresh) {
     Object.assign(entry, { state: "failed", error: text });
   }
   entry.time = Date.now();
+}
+
+// A refusal, or what lies behind it: a model that does not know the entry's part.
+async function explained(refusal, { className }, refresh) {
+  try {
+    if (takes(await refresh(), className)) return refusal;
+    return new Refused(`${partGone(className)} Choose the part again, then try again.`);
+  } catch (error) {
+    return error;
+  }
 }
 
 // Whether a file is still there, as it was given.
