@@ -158,6 +158,33 @@ def test_the_service_goes_away_and_comes_back(
             assert at.labels()[0].endswith("marked really defective")
 
 
+CUT = """() => {
+    const ask = window.fetch;
+    window.fetch = async (...values) => {
+        window.fetch = ask;
+        const bytes = new Uint8Array(await (await ask(...values)).arrayBuffer());
+        const half = bytes.slice(0, bytes.length / 2);
+        return new Response(new ReadableStream({ pull: (stream) => {
+            if (stream.sent) return stream.error(new TypeError("network error"));
+            stream.sent = true;
+            stream.enqueue(half);
+        }}));
+    };
+}"""
+"""The next answer ends in its middle, as where a connection is lost."""
+
+
+def test_an_answer_cut_off_midway(browser: "Browser", parts_server: Server, images: list[Path], pictures: Path) -> None:
+    """The image waits and is sent again, as where no answer came at all."""
+    with desk(browser, parts_server.url, pictures) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.page.evaluate(CUT)
+        at.drop(images[0])
+        at.page.locator("#progress-text", has_text="The service does not answer; trying again in").wait_for()
+        at.options.first.wait_for()
+        assert "score" in at.labels()[0]
+
+
 def test_another_calibration_is_noticed(
     browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
 ) -> None:
