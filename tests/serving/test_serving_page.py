@@ -53,6 +53,45 @@ def test_what_cannot_be_inspected(
         at.picture("unreadable")
 
 
+LOCKS = """() => {
+    const locked = ({ name }, call, lost) => (name.startsWith("locked") ? lost(new DOMException()) : call());
+    const lock = (entry) => ({
+        name: entry.name, isFile: entry.isFile, isDirectory: entry.isDirectory,
+        file: (found, lost) => locked(entry, () => entry.file(found, lost), lost),
+        createReader: () => {
+            const reader = entry.createReader();
+            const read = (found, lost) => reader.readEntries((some) => found(some.map(lock)), lost);
+            return { readEntries: (found, lost) => locked(entry, () => read(found, lost), lost) };
+        },
+    });
+    const given = DataTransferItem.prototype.webkitGetAsEntry;
+    DataTransferItem.prototype.webkitGetAsEntry = function () { return lock(given.call(this)); };
+}"""
+"""What is called `locked` cannot be read, whoever runs the test."""
+
+
+def test_folders_with_what_is_no_image(
+    browser: "Browser", parts_server: Server, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """What cannot be read is counted, hidden files are left out, and a folder without images says so."""
+    folder, empty = tmp_path / "folder", tmp_path / "empty"
+    for one in (folder / "locked", folder / ".Trashes", empty):
+        one.mkdir(parents=True)
+    for name in ("part.png", "locked.png", "._part.png", "locked/part.png", ".Trashes/part.png"):
+        shutil.copy(images[0], folder / name)
+    (empty / "notes.txt").write_text("left out")
+    with desk(browser, parts_server.url, pictures) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.page.evaluate(LOCKS)
+        at.give(folder)
+        assert [label.split(",")[0] for label in at.labels()] == ["part.png"]
+        assert at.text("banner") == "2 files or folders could not be read."
+        at.drop(empty)
+        at.page.locator("#banner", has_text="No images were found").wait_for()
+        at.settle()
+        assert at.options.count() == 1
+
+
 def test_what_the_browser_cannot_show(
     browser: "Browser", parts_server: Server, images: list[Path], pictures: Path, tmp_path: Path
 ) -> None:
