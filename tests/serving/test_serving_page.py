@@ -1,6 +1,7 @@
 """What a person does on the inspection page, done in a browser on a real server."""
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from served import Server, png, server
 import invad
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 __all__ = ["pictures"]
 pytestmark = pytest.mark.browser
@@ -90,6 +91,44 @@ def test_folders_with_what_is_no_image(
         at.page.locator("#banner", has_text="No images were found").wait_for()
         at.settle()
         assert at.options.count() == 1
+
+
+def test_more_images_than_the_strip_keeps(
+    browser: "Browser", parts_server: Server, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """Good ones leave first, what leaves is counted, and nothing of it stays in memory, whoever still knows of it."""
+
+    def enlarge(route: "Route") -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "image_size": [4096, 2048]})  # room for eight
+
+    broken = [tmp_path / f"broken{number}.png" for number in range(2)]
+    for path in broken:
+        path.write_bytes(b"no image")
+    good = sorted((images[0].parents[1] / "good").iterdir())
+    with desk(browser, parts_server.url, pictures, refusals=True) as at:
+        at.page.route("**/info", enlarge)
+        at.page.reload()
+        at.page.locator("#model dt").first.wait_for()
+        at.give(good[0])
+        at.press("g")
+        at.page.locator("#undo:enabled").wait_for()
+        at.give(*broken)
+        at.drop(*good[1:])
+        at.page.locator("#left", has_text="left the strip").wait_for()
+        at.settle()
+        assert {path.name for path in broken} <= {label.split(",")[0] for label in at.labels()}
+        left = re.fullmatch("([0-9]+) older images left the strip: ([0-9]+) good.", at.text("left"))
+        assert left is not None and left[1] == left[2], at.text("left")
+        assert at.options.count() + int(left[1]) == len([*broken, *good])
+        known = """async () => {
+            const { entry } = (await import("/page/state.js")).state.undo[0];
+            return [entry.name, entry.map, entry.thumb, entry.option, entry.result.map];
+        }"""
+        assert at.page.evaluate(known) == [good[0].name, None, None, None, None]
+        at.page.locator("#clear").click()
+        at.settle()
+        assert at.page.locator("#left").is_hidden()
 
 
 def test_what_the_browser_cannot_show(

@@ -12,34 +12,39 @@ import { Queue } from "./queue.js";
 import { findRegions } from "./regions.js";
 import { banner, changed, onChange, say, state } from "./state.js";
 import { drawStrip, ordered } from "./strip.js";
+import { count, inWords, tally, total } from "./tally.js";
 import { highlight, isZoomed, placeOf, showPicture, zoom } from "./viewer.js";
-import { partGone, score } from "./words.js";
+import { partGone, plural, score } from "./words.js";
 import { entryOf, forget, report, trim, work } from "./work.js";
 
 const $ = (id) => document.getElementById(id);
 const queue = new Queue({ work: step, onChange: changed, onLocked: askToken });
-let round = []; // entries given since the queue was last empty
+let round = tally(); // what came of images since the queue was last empty
 let follow = null; // the entry to look at as soon as it is there: the first of what was given last
 
 // ---- images in ----
 
 function take(files) {
   if (!files.length) return;
-  if (queue.idle) round = [];
   const entries = files.map(entryOf);
-  round.push(...entries);
   state.entries.push(...entries);
   follow = entries[0];
   state.selected ??= entries[0];
+  send(entries);
+}
+
+function send(entries) {
+  if (queue.idle) round = tally();
   queue.add(entries);
 }
 
 async function step(entry, signal) {
   await work(entry, signal, refresh);
+  count(round, [entry]);
   if (follow === entry) select(entry);
   trim();
   changed();
-  if (queue.waiting.length === 0 && queue.active.size === 1) report(round);
+  if (queue.waiting.length === 0 && queue.active.size === 1) report(round, entry);
 }
 
 // ---- service ----
@@ -146,17 +151,12 @@ function drawLegend(info, className, cut) {
 }
 
 function drawCounts(shown) {
-  const of = (kind) => shown.filter((entry) => entry.result && decision(entry, state.view) === kind).length;
-  const failed = shown.filter((entry) => entry.state === "failed").length;
-  const parts = [
-    [of("defective"), "defective"],
-    [of("good"), "good"],
-    [of(null), "not decided"],
-    [failed, "could not be inspected"],
-  ];
-  const said = parts.filter(([count]) => count).map(([count, what]) => `${count} ${what}`);
+  const said = shown.length ? [inWords(count(tally(), shown, state.view))] : [];
   if (said.length && state.view !== null) said.push(`at ${score(state.view)}, only a view`);
   $("recent-counts").textContent = said.join(", ");
+  const gone = total(state.left);
+  $("left").hidden = !gone;
+  $("left").textContent = `${plural(gone, "older image")} left the strip: ${inWords(state.left)}.`;
   $("strip-empty").hidden = shown.length > 0;
   $("clear").disabled = !shown.length;
 }
@@ -232,9 +232,12 @@ function retry() {
   const entry = state.selected;
   if (!takes(state.info, entry.className)) entry.className = state.className;
   Object.assign(entry, { state: "waiting", error: null, option: null });
-  if (queue.idle) round = [];
-  round.push(entry);
-  queue.add([entry]);
+  send([entry]);
+}
+
+function clear() {
+  state.left = tally();
+  forget(ordered(state.entries, "time"));
 }
 
 function stop() {
@@ -255,7 +258,7 @@ function wire() {
   click("mark-defective", () => mark(state.selected, "defective"));
   click("undo", undoMark);
   click("reset", resetThreshold);
-  click("clear", () => forget(ordered(state.entries, "time")));
+  click("clear", clear);
   click("zoom", () => zoom(!isZoomed()));
   $("picture").addEventListener("dblclick", (event) => zoom(!isZoomed(), placeOf(event)));
   $("strip").addEventListener("click", (event) => {

@@ -1,8 +1,11 @@
 // All that the page knows. Whoever changes something calls `changed`; the page is drawn again at the next frame.
 
+import { tally } from "./tally.js";
+
 export const state = {
   info: null, // the answer of /info; null until it came
   entries: [], // images given to the page, in the order they came; see work.js
+  left: tally(), // what came of images that made place for newer ones
   selected: null, // the entry in the viewer
   className: "", // the part that new images show; "" for unknown
   view: null, // a threshold somebody is trying out; null: the calibrated one
