@@ -283,6 +283,43 @@ def test_another_calibration_is_noticed(
         assert at.text("threshold-value") == "1.500"
 
 
+RELOADS = """(models) => {
+    const ask = window.fetch;
+    window.fetch = async (address, options) => {
+        const answer = await ask(address, options);
+        const path = new URL(address).pathname;
+        if (!["/info", "/predict"].includes(path)) return answer;
+        const state = path === "/info" ? window.serving : window.answers.shift();
+        return Response.json({ ...(await answer.json()), state, ...(path === "/info" && models[state]) });
+    };
+}"""
+"""Models as /info describes them; `serving` is the one there now, `answers` names those of the next answers."""
+
+
+def test_answers_around_a_reload(browser: "Browser", parts_server: Server, images: list[Path], pictures: Path) -> None:
+    """Each image goes by what /info said of the model that scored it, however late its answer comes."""
+    models = {name: {"checksum": name * 64, "scale": [low, 1.5]} for name, low in (("a", 0.25), ("b", 0.5))}
+    with desk(browser, parts_server.url, pictures) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.page.evaluate(RELOADS, models)
+        steps = (
+            ("a", "a", "a"),
+            ("b", "b", "b"),
+            ("b", "a", "a"),  # late
+            ("b", "cb", "b"),  # c is replaced before the page asks for it; so the image is scored again
+            ("a", "a", "a"),  # back again
+        )
+        for path, (serving, answers, by) in zip(images, steps, strict=False):
+            at.page.evaluate(
+                "([serving, answers]) => Object.assign(window, { serving, answers })", [serving, [*answers]]
+            )
+            at.give(path)
+            assert at.page.evaluate("window.answers") == []
+            assert at.text("legend-low") == f"≤ {models[by]['scale'][0]:.3f}"
+            assert ("scored by an earlier model" in at.text("file")) == (by != serving)
+            assert at.text("model-chip").endswith(serving * 8)
+
+
 @pytest.fixture(scope="module")
 def fewer(data: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was trained on all classes but the first."""

@@ -65,13 +65,13 @@ function sentence(answer, text) {
 
 export const getInfo = () => call("info");
 
-// One image -> {model, result}.
+// One image -> {model, by, result}; `by`: the state of /info that the result goes by.
 export async function predict(blob, name, { className, map = "values", signal } = {}) {
   const form = new FormData();
   form.append("files", blob, name);
   const query = new URLSearchParams({ map, ...(className && { class_name: className }) });
-  const { model, results } = await call(`predict?${query}`, { method: "POST", body: form, signal });
-  return { model, result: results[0] };
+  const { model, state: by, results } = await call(`predict?${query}`, { method: "POST", body: form, signal });
+  return { model, by, result: results[0] };
 }
 
 export const getMarks = () => call("marks");

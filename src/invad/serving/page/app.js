@@ -51,7 +51,7 @@ async function step(entry, signal) {
 
 async function connect() {
   try {
-    state.info = await getInfo();
+    await learn();
     await loadMarks();
   } catch (error) {
     if (error instanceof Unauthorised) return askToken(error);
@@ -65,12 +65,23 @@ async function connect() {
   queue.resume();
 }
 
+let asked = 0;
+
+// Ask what the service goes by.
+async function learn() {
+  const turn = ++asked;
+  const info = await getInfo();
+  state.infos.set(info.state, info);
+  if (turn === asked) state.info = info; // the answer to the latest question counts
+  return info;
+}
+
 // The service took another model, or another calibration.
 async function refresh() {
-  state.info = await getInfo();
+  const info = await learn();
   if (!takes(state.info, state.className)) banner(`${partGone(state.className)} Choose it again.`, { seconds: 12 });
   begin();
-  return state.info;
+  return info;
 }
 
 // What follows from /info and changes only with it.

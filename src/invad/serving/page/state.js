@@ -4,6 +4,7 @@ import { tally } from "./tally.js";
 
 export const state = {
   info: null, // the answer of /info; null until it came
+  infos: new Map(), // the answers of /info so far, by their `state`: images scored by an earlier model go by its own
   entries: [], // images given to the page, in the order they came; see work.js
   left: tally(), // what came of images that made place for newer ones
   selected: null, // the entry in the viewer

@@ -43,13 +43,9 @@ export async function work(entry, signal, refresh) {
         `${entry.name} has ${bytes(entry.file.size)}; the service takes at most ${bytes(limits.body_bytes)}.`,
       );
     }
-    const { model, result } = await predict(entry.file, entry.name, { className: entry.className, signal });
-    if (result.error) throw new Refused(result.error);
+    const { result, info } = await ask(entry, signal, refresh);
     entry.map = await readMap(result.map);
     await show(entry, signal);
-    const stale =
-      model !== state.info.checksum || result.threshold !== (calibrated(state.info, entry.className)?.image ?? null);
-    const info = stale ? await refresh() : state.info;
     Object.assign(entry, { result: { ...result, map: null }, info, state: "done" }); // the map has been read
   } catch (caught) {
     const error = caught.status === 422 && entry.className ? await explained(caught, entry, refresh) : caught;
@@ -60,6 +56,27 @@ export async function work(entry, signal, refresh) {
     Object.assign(entry, { state: "failed", error: text });
   }
   entry.time = Date.now();
+}
+
+// What the service says of an entry, and the /info that this goes by.
+async function ask({ file, name, className }, signal, refresh) {
+  const answer = await predict(file, name, { className, signal });
+  if (answer.result.error) throw new Refused(answer.result.error);
+  const info = await infoOf(answer, className, refresh);
+  if (!info) throw new Busy("The model was replaced before the page knew of it.", 1);
+  return { result: answer.result, info };
+}
+
+// The /info that an answer goes by, of an earlier model, too; none of one that the page never heard of.
+async function infoOf({ model, by, result }, className, refresh) {
+  if (by) {
+    if (by !== state.info.state) await refresh();
+    return state.infos.get(by);
+  }
+  // Services of before do not say what they go by.
+  const { checksum } = state.info;
+  const stale = model !== checksum || result.threshold !== (calibrated(state.info, className)?.image ?? null);
+  return stale ? refresh() : state.info;
 }
 
 // A refusal, or what lies behind it: a model that does not know the entry's part.
