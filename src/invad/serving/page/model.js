@@ -33,14 +33,14 @@ export function decision({ result, info, className }, view) {
   return view === null ? result.decision : decide(result.score, thresholds(info, className, view));
 }
 
-// The normal scores that a class is compared with: {quantiles, count}, or null without a calibration.
+// The normal scores that `share_below` of a class goes by: {quantiles, count}, or null without a calibration.
 export function reference(info, className) {
   const { calibration } = info;
   if (!calibration) return null;
-  if (className in info.thresholds) {
-    return { quantiles: calibration.class_scores[className], count: calibration.class_counts[className] };
-  }
-  return { quantiles: calibration.scores, count: calibration.count };
+  const { scores, class_scores, count, class_counts } = calibration;
+  return className in class_scores
+    ? { quantiles: class_scores[className], count: class_counts[className] }
+    : { quantiles: scores, count };
 }
 
 // Both ends of the score axis: all that may be shown on it lies inside.
