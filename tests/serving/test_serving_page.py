@@ -1,5 +1,6 @@
 """What a person does on the inspection page, done in a browser on a real server."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -359,6 +360,65 @@ def test_a_model_without_the_chosen_part(
         at.page.locator("#file", has_text=f"as {there}").wait_for()
         at.settle()
         assert "score" in at.labels()[0]
+
+
+def test_marks_of_two_people(
+    browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """What another person marked is neither overwritten nor undone unseen, and comes back by an undo as it was."""
+    id = hashlib.sha256(images[0].read_bytes()).hexdigest()
+    with (
+        server(trained, tmp_path / "marks") as served,
+        desk(browser, served.url, pictures) as at,
+        served.client() as client,
+    ):
+
+        def mark_elsewhere() -> None:
+            assert client.put(f"/marks/{id}", json={"mark": "defective", "name": "theirs"}).status_code == 200
+
+        def kept() -> list[tuple[str, str]]:
+            return [(one["mark"], one["name"]) for one in client.get("/marks").json()["marks"]]
+
+        at.give(images[0])
+        mark_elsewhere()
+        at.press("g")
+        at.page.locator("#banner", has_text="somebody else marked it really defective meanwhile").wait_for()
+        at.settle()
+        assert at.labels()[0].endswith("marked really defective") and kept() == [("defective", "theirs")]
+        assert at.page.locator("#undo").is_disabled()
+        at.press("g")  # now that it is seen
+        at.page.locator("#mark-good[aria-pressed=true]").wait_for()
+        assert kept() == [("good", images[0].name)]
+        at.press("u")
+        at.page.locator("#mark-defective[aria-pressed=true]").wait_for()
+        assert kept() == [("defective", "theirs")]
+        at.press("d")
+        at.page.locator("#marks-count", has_text="0").wait_for()
+        at.press("g")
+        at.page.locator("#mark-good[aria-pressed=true]").wait_for()
+        mark_elsewhere()
+        at.press("u")
+        at.page.locator("#mark-defective[aria-pressed=true]").wait_for()
+        assert kept() == [("defective", "theirs")] and at.page.locator("#undo").is_disabled()
+
+
+def test_removing_a_mark_is_confirmed(
+    browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    with server(trained, tmp_path / "marks") as served, desk(browser, served.url, pictures) as at:
+        at.give(images[0])
+        at.press("g")
+        at.page.locator("#undo:enabled").wait_for()
+        at.press("m")
+        button = at.page.locator("#marks-list button")
+        at.page.once("dialog", lambda dialog: dialog.dismiss())
+        button.click()
+        assert button.count() == 1 and at.text("marks-count") == "1"
+        at.page.once("dialog", lambda dialog: dialog.accept())
+        button.click()
+        at.page.locator("#marks-text", has_text="No image is marked yet").wait_for()
+        at.settle()
+        assert at.text("marks-count") == "0" and at.page.locator("#undo").is_disabled()
 
 
 def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ export const state = {
   heatmap: true,
   sort: "score",
   marks: new Map(), // by the image's id, as the service keeps them
-  undo: [], // {id, name, before}: what a mark was before it was changed, the latest last
+  undo: [], // {id, entry, before}: the mark, or null, before it was changed here, the latest last
 };
 
 let draw = () => {};
