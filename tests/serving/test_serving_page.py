@@ -430,13 +430,23 @@ def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictur
         desk(browser, served.url, pictures, refusals=True) as at,
     ):
         box = at.page.locator("#token-input")
-        box.fill("wrong")
-        at.picture("token", whole=False)
-        at.page.keyboard.press("Enter")
-        at.page.locator("#token-text", has_text="The token was not taken").wait_for()
+        for answer in ("", "wrong"):
+            box.fill(answer)
+            at.picture("token", whole=False)
+            if answer:
+                at.page.keyboard.press("Enter")
+                at.page.locator("#token-text", has_text="The token was not taken").wait_for()
+            for _ in range(4):  # Chrome closes at the second, whatever the page says
+                at.page.keyboard.press("Escape")
+            at.settle()
+            box.wait_for()
+        at.drop(images[1])
+        at.page.locator("#banner", has_text="The images wait until the token is given").wait_for()
         box.fill(token)
         at.page.keyboard.press("Enter")
         at.page.locator("#model dt").first.wait_for()
+        at.options.first.wait_for()
+        assert at.page.locator("#banner").is_hidden()
         at.give(images[0])
         at.press("g")
         at.page.locator("#marks-count", has_text="1").wait_for()

@@ -30,6 +30,7 @@ function take(files) {
   state.entries.push(...entries);
   follow = entries[0];
   state.selected ??= entries[0];
+  if (tokenWanted) banner("The images wait until the token is given.");
   send(entries);
 }
 
@@ -98,10 +99,17 @@ function begin() {
   changed();
 }
 
+let tokenWanted = false; // from the question until somebody answers it
+
 function askToken(error) {
-  queue.locked = true;
+  queue.locked = tokenWanted = true;
   if (hasToken()) $("token-text").textContent = `The token was not taken: ${error.message}`;
-  if (!$("token").open) $("token").showModal();
+  showToken();
+}
+
+// Without a token nothing works; so the dialog comes back when it is closed, which no page can keep browsers from.
+function showToken() {
+  if (tokenWanted && !$("token").open) $("token").showModal();
 }
 
 // ---- drawing ----
@@ -294,11 +302,12 @@ function wire() {
   $("keys-on").checked = keysOn();
   $("keys-on").addEventListener("change", () => setKeys($("keys-on").checked));
   $("token-form").addEventListener("submit", () => {
+    tokenWanted = false;
     setToken($("token-input").value);
     $("token-input").value = "";
     connect();
   });
-  $("token").addEventListener("cancel", (event) => event.preventDefault()); // without a token nothing works
+  $("token").addEventListener("close", showToken);
   wireKeys({
     o: () => $("files").click(),
     c: openCamera,
