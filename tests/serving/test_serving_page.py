@@ -1,6 +1,8 @@
 """What a person does on the inspection page, done in a browser on a real server."""
 
+import hashlib
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,8 +14,10 @@ from desk import FOCUSED, OVERFLOWING, PHONE, desk, pictures
 from PIL import Image
 from served import Server, png, server
 
+import invad
+
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Route
 
 __all__ = ["pictures"]
 pytestmark = pytest.mark.browser
@@ -49,6 +53,83 @@ def test_what_cannot_be_inspected(
         assert at.text("decision") == "Could not be inspected" and at.page.locator("#retry").is_visible()
         assert "2 could not be inspected" in at.text("recent-counts")
         at.picture("unreadable")
+
+
+LOCKS = """() => {
+    const locked = ({ name }, call, lost) => (name.startsWith("locked") ? lost(new DOMException()) : call());
+    const lock = (entry) => ({
+        name: entry.name, isFile: entry.isFile, isDirectory: entry.isDirectory,
+        file: (found, lost) => locked(entry, () => entry.file(found, lost), lost),
+        createReader: () => {
+            const reader = entry.createReader();
+            const read = (found, lost) => reader.readEntries((some) => found(some.map(lock)), lost);
+            return { readEntries: (found, lost) => locked(entry, () => read(found, lost), lost) };
+        },
+    });
+    const given = DataTransferItem.prototype.webkitGetAsEntry;
+    DataTransferItem.prototype.webkitGetAsEntry = function () { return lock(given.call(this)); };
+}"""
+"""What is called `locked` cannot be read, whoever runs the test."""
+
+
+def test_folders_with_what_is_no_image(
+    browser: "Browser", parts_server: Server, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """What cannot be read is counted, hidden files are left out, and a folder without images says so."""
+    folder, empty = tmp_path / "folder", tmp_path / "empty"
+    for one in (folder / "locked", folder / ".Trashes", empty):
+        one.mkdir(parents=True)
+    for name in ("part.png", "locked.png", "._part.png", "locked/part.png", ".Trashes/part.png"):
+        shutil.copy(images[0], folder / name)
+    (empty / "notes.txt").write_text("left out")
+    with desk(browser, parts_server.url, pictures) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.page.evaluate(LOCKS)
+        at.give(folder)
+        assert [label.split(",")[0] for label in at.labels()] == ["part.png"]
+        assert at.text("banner") == "2 files or folders could not be read."
+        at.drop(empty)
+        at.page.locator("#banner", has_text="No images were found").wait_for()
+        at.settle()
+        assert at.options.count() == 1
+
+
+def test_more_images_than_the_strip_keeps(
+    browser: "Browser", parts_server: Server, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """Good ones leave first, what leaves is counted, and nothing of it stays in memory, whoever still knows of it."""
+
+    def enlarge(route: "Route") -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "image_size": [4096, 2048]})  # room for eight
+
+    broken = [tmp_path / f"broken{number}.png" for number in range(2)]
+    for path in broken:
+        path.write_bytes(b"no image")
+    good = sorted((images[0].parents[1] / "good").iterdir())
+    with desk(browser, parts_server.url, pictures, refusals=True) as at:
+        at.page.route("**/info", enlarge)
+        at.page.reload()
+        at.page.locator("#model dt").first.wait_for()
+        at.give(good[0])
+        at.press("g")
+        at.page.locator("#undo:enabled").wait_for()
+        at.give(*broken)
+        at.drop(*good[1:])
+        at.page.locator("#left", has_text="left the strip").wait_for()
+        at.settle()
+        assert {path.name for path in broken} <= {label.split(",")[0] for label in at.labels()}
+        left = re.fullmatch("([0-9]+) older images left the strip: ([0-9]+) good.", at.text("left"))
+        assert left is not None and left[1] == left[2], at.text("left")
+        assert at.options.count() + int(left[1]) == len([*broken, *good])
+        known = """async () => {
+            const { entry } = (await import("/page/state.js")).state.undo[0];
+            return [entry.name, entry.map, entry.thumb, entry.option, entry.result.map];
+        }"""
+        assert at.page.evaluate(known) == [good[0].name, None, None, None, None]
+        at.page.locator("#clear").click()
+        at.settle()
+        assert at.page.locator("#left").is_hidden()
 
 
 def test_what_the_browser_cannot_show(
@@ -156,6 +237,33 @@ def test_the_service_goes_away_and_comes_back(
             assert at.labels()[0].endswith("marked really defective")
 
 
+CUT = """() => {
+    const ask = window.fetch;
+    window.fetch = async (...values) => {
+        window.fetch = ask;
+        const bytes = new Uint8Array(await (await ask(...values)).arrayBuffer());
+        const half = bytes.slice(0, bytes.length / 2);
+        return new Response(new ReadableStream({ pull: (stream) => {
+            if (stream.sent) return stream.error(new TypeError("network error"));
+            stream.sent = true;
+            stream.enqueue(half);
+        }}));
+    };
+}"""
+"""The next answer ends in its middle, as where a connection is lost."""
+
+
+def test_an_answer_cut_off_midway(browser: "Browser", parts_server: Server, images: list[Path], pictures: Path) -> None:
+    """The image waits and is sent again, as where no answer came at all."""
+    with desk(browser, parts_server.url, pictures) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.page.evaluate(CUT)
+        at.drop(images[0])
+        at.page.locator("#progress-text", has_text="The service does not answer; trying again in").wait_for()
+        at.options.first.wait_for()
+        assert "score" in at.labels()[0]
+
+
 def test_another_calibration_is_noticed(
     browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +284,143 @@ def test_another_calibration_is_noticed(
         assert at.text("threshold-value") == "1.500"
 
 
+RELOADS = """(models) => {
+    const ask = window.fetch;
+    window.fetch = async (address, options) => {
+        const answer = await ask(address, options);
+        const path = new URL(address).pathname;
+        if (!["/info", "/predict"].includes(path)) return answer;
+        const state = path === "/info" ? window.serving : window.answers.shift();
+        return Response.json({ ...(await answer.json()), state, ...(path === "/info" && models[state]) });
+    };
+}"""
+"""Models as /info describes them; `serving` is the one there now, `answers` names those of the next answers."""
+
+
+def test_answers_around_a_reload(browser: "Browser", parts_server: Server, images: list[Path], pictures: Path) -> None:
+    """Each image goes by what /info said of the model that scored it, however late its answer comes."""
+    models = {name: {"checksum": name * 64, "scale": [low, 1.5]} for name, low in (("a", 0.25), ("b", 0.5))}
+    with desk(browser, parts_server.url, pictures) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.page.evaluate(RELOADS, models)
+        steps = (
+            ("a", "a", "a"),
+            ("b", "b", "b"),
+            ("b", "a", "a"),  # late
+            ("b", "cb", "b"),  # c is replaced before the page asks for it; so the image is scored again
+            ("a", "a", "a"),  # back again
+        )
+        for path, (serving, answers, by) in zip(images, steps, strict=False):
+            at.page.evaluate(
+                "([serving, answers]) => Object.assign(window, { serving, answers })", [serving, [*answers]]
+            )
+            at.give(path)
+            assert at.page.evaluate("window.answers") == []
+            assert at.text("legend-low") == f"≤ {models[by]['scale'][0]:.3f}"
+            assert ("scored by an earlier model" in at.text("file")) == (by != serving)
+            assert at.text("model-chip").endswith(serving * 8)
+
+
+@pytest.fixture(scope="module")
+def fewer(data: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was trained on all classes but the first."""
+    settings = invad.TrainSettings(
+        data=(f"folder:{data}",),
+        classes=invad.Run.open(trained).trained_classes()[1:],
+        encoder="analytic",
+        image_size=(64,),
+        blocks=(1, 1, 1),
+        epochs=3,
+        batch_size=8,
+    )
+    return invad.train(settings, tmp_path_factory.mktemp("fewer") / "run", quiet=True).path
+
+
+def test_a_model_without_the_chosen_part(
+    browser: "Browser", trained: Path, fewer: Path, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """The page says so, offers the parts that there are now, and goes on with the one chosen then."""
+    gone, there = invad.Run.open(trained).trained_classes()[:2]
+    run = shutil.copytree(trained, tmp_path / "run")
+    with (
+        server(run, tmp_path / "marks") as served,
+        desk(browser, served.url, pictures, refusals=True) as at,
+        served.client() as client,
+    ):
+        at.page.locator("#part").select_option(gone)
+        shutil.rmtree(run)
+        shutil.copytree(fewer, run)
+        assert client.post("/reload").status_code == 200
+        at.give(images[0])
+        assert f"which does not know the part {gone}" in at.text("failure-text")
+        assert f"which does not know the part {gone}" in at.text("banner")
+        assert gone not in at.page.locator("#part option").all_inner_texts()
+        at.page.locator("#part").select_option(there)
+        at.page.locator("#retry").click()
+        at.page.locator("#file", has_text=f"as {there}").wait_for()
+        at.settle()
+        assert "score" in at.labels()[0]
+
+
+def test_marks_of_two_people(
+    browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    """What another person marked is neither overwritten nor undone unseen, and comes back by an undo as it was."""
+    id = hashlib.sha256(images[0].read_bytes()).hexdigest()
+    with (
+        server(trained, tmp_path / "marks") as served,
+        desk(browser, served.url, pictures) as at,
+        served.client() as client,
+    ):
+
+        def mark_elsewhere() -> None:
+            assert client.put(f"/marks/{id}", json={"mark": "defective", "name": "theirs"}).status_code == 200
+
+        def kept() -> list[tuple[str, str]]:
+            return [(one["mark"], one["name"]) for one in client.get("/marks").json()["marks"]]
+
+        at.give(images[0])
+        mark_elsewhere()
+        at.press("g")
+        at.page.locator("#banner", has_text="somebody else marked it really defective meanwhile").wait_for()
+        at.settle()
+        assert at.labels()[0].endswith("marked really defective") and kept() == [("defective", "theirs")]
+        assert at.page.locator("#undo").is_disabled()
+        at.press("g")  # now that it is seen
+        at.page.locator("#mark-good[aria-pressed=true]").wait_for()
+        assert kept() == [("good", images[0].name)]
+        at.press("u")
+        at.page.locator("#mark-defective[aria-pressed=true]").wait_for()
+        assert kept() == [("defective", "theirs")]
+        at.press("d")
+        at.page.locator("#marks-count", has_text="0").wait_for()
+        at.press("g")
+        at.page.locator("#mark-good[aria-pressed=true]").wait_for()
+        mark_elsewhere()
+        at.press("u")
+        at.page.locator("#mark-defective[aria-pressed=true]").wait_for()
+        assert kept() == [("defective", "theirs")] and at.page.locator("#undo").is_disabled()
+
+
+def test_removing_a_mark_is_confirmed(
+    browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path
+) -> None:
+    with server(trained, tmp_path / "marks") as served, desk(browser, served.url, pictures) as at:
+        at.give(images[0])
+        at.press("g")
+        at.page.locator("#undo:enabled").wait_for()
+        at.press("m")
+        button = at.page.locator("#marks-list button")
+        at.page.once("dialog", lambda dialog: dialog.dismiss())
+        button.click()
+        assert button.count() == 1 and at.text("marks-count") == "1"
+        at.page.once("dialog", lambda dialog: dialog.accept())
+        button.click()
+        at.page.locator("#marks-text", has_text="No image is marked yet").wait_for()
+        at.settle()
+        assert at.text("marks-count") == "0" and at.page.locator("#undo").is_disabled()
+
+
 def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path) -> None:
     """It is asked for, refused when wrong, sent when right, and gone with the tab."""
     token = "a-token-of-enough-letters"
@@ -185,13 +430,23 @@ def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictur
         desk(browser, served.url, pictures, refusals=True) as at,
     ):
         box = at.page.locator("#token-input")
-        box.fill("wrong")
-        at.picture("token", whole=False)
-        at.page.keyboard.press("Enter")
-        at.page.locator("#token-text", has_text="The token was not taken").wait_for()
+        for answer in ("", "wrong"):
+            box.fill(answer)
+            at.picture("token", whole=False)
+            if answer:
+                at.page.keyboard.press("Enter")
+                at.page.locator("#token-text", has_text="The token was not taken").wait_for()
+            for _ in range(4):  # Chrome closes at the second, whatever the page says
+                at.page.keyboard.press("Escape")
+            at.settle()
+            box.wait_for()
+        at.drop(images[1])
+        at.page.locator("#banner", has_text="The images wait until the token is given").wait_for()
         box.fill(token)
         at.page.keyboard.press("Enter")
         at.page.locator("#model dt").first.wait_for()
+        at.options.first.wait_for()
+        assert at.page.locator("#banner").is_hidden()
         at.give(images[0])
         at.press("g")
         at.page.locator("#marks-count", has_text="1").wait_for()

@@ -141,6 +141,27 @@ def test_a_share_never_rounds_to_all_or_none(modules: "Page", share: float, text
     assert run(modules, "words.js", "percent", share).replace("\u00a0", " ") == text
 
 
+@pytest.mark.parametrize(("name", "count"), [("own", 7), ("few", 90), ("", 90)])
+def test_the_normal_images_that_a_score_is_compared_with(modules: "Page", name: str, count: int) -> None:
+    """They are those of the class where the service names some, whatever decides: a threshold given by hand, too."""
+    calibration = {"scores": [0, 1], "count": 90, "class_scores": {"own": [0, 2]}, "class_counts": {"own": 7, "few": 2}}
+    found = run(modules, "model.js", "reference", {"thresholds": {"few": 1}, "calibration": calibration}, name)
+    assert found == {"quantiles": [0, 2] if name == "own" else [0, 1], "count": count}
+
+
+def test_which_images_leave_the_strip(modules: "Page") -> None:
+    """Good ones first, then those without a decision, defective ones, and last what could not be inspected."""
+    kinds = ["failed", "defective", "good", None, "good", "good", "good", "defective", "good"]
+    entries = [
+        {"state": "failed", "time": time}
+        if kind == "failed"
+        else {"state": "done", "time": time, "result": {"decision": kind}}
+        for time, kind in enumerate(kinds)
+    ]
+    for most, expected in ((9, []), (8, [2]), (6, [2, 4, 5]), (3, [2, 4, 5, 6, 3, 1])):
+        assert [one["time"] for one in run(modules, "work.js", "leaving", entries[::-1], most)] == expected
+
+
 def test_no_address_of_another_host() -> None:
     """The files name none but XML's own name for SVG."""
     for path in PAGE.iterdir():

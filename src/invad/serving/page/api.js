@@ -26,18 +26,23 @@ export class Refused extends Error {
 export const setToken = (token) => sessionStorage.setItem(TOKEN, token);
 export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
 
-export async function call(path, options = {}) {
+const json = (answer) => answer.json();
+const nothing = () => null;
+
+// What `read` makes of the answer. It is read in here, since a connection may be lost while it arrives, too.
+async function call(path, options = {}, read = json) {
   const headers = new Headers(options.headers);
   if (hasToken()) headers.set("Authorization", `Bearer ${sessionStorage.getItem(TOKEN)}`);
-  let answer;
+  let answer, said;
   try {
     answer = await fetch(new URL(path, document.baseURI), { ...options, headers });
+    said = await (answer.ok ? read(answer) : answer.text());
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Away("The service does not answer.");
   }
-  if (answer.ok) return answer;
-  const text = await sentence(answer);
+  if (answer.ok) return said;
+  const text = sentence(answer, said);
   if (answer.status === 401) throw new Unauthorised(text);
   if (answer.status === 503 || answer.status === 429)
     throw new Busy(text, Number(answer.headers.get("Retry-After")) || 2);
@@ -46,8 +51,7 @@ export async function call(path, options = {}) {
 }
 
 // What an answer says went wrong.
-async function sentence(answer) {
-  const text = await answer.text().catch(() => "");
+function sentence(answer, text) {
   try {
     const { detail, results } = JSON.parse(text);
     if (results) return results[0].error; // an image that cannot be read
@@ -59,33 +63,32 @@ async function sentence(answer) {
   }
 }
 
-export const getInfo = async () => (await call("info")).json();
+export const getInfo = () => call("info");
 
-// One image -> {model, result}.
+// One image -> {model, by, result}; `by`: the state of /info that the result goes by.
 export async function predict(blob, name, { className, map = "values", signal } = {}) {
   const form = new FormData();
   form.append("files", blob, name);
   const query = new URLSearchParams({ map, ...(className && { class_name: className }) });
-  const { model, results } = await (await call(`predict?${query}`, { method: "POST", body: form, signal })).json();
-  return { model, result: results[0] };
+  const { model, state: by, results } = await call(`predict?${query}`, { method: "POST", body: form, signal });
+  return { model, by, result: results[0] };
 }
 
-export const getMarks = async () => (await call("marks")).json();
+export const getMarks = () => call("marks");
 
-export async function putMark(id, mark) {
-  await call(`marks/${id}`, {
+export const putMark = (id, mark) =>
+  call(`marks/${id}`, {
     method: "PUT",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(mark),
   });
-}
 
-export const deleteMark = (id) => call(`marks/${id}`, { method: "DELETE" });
-export const markedImage = async (id) => (await call(`marks/${id}/image`)).blob();
+export const deleteMark = (id) => call(`marks/${id}`, { method: "DELETE" }, nothing);
+export const markedImage = (id) => call(`marks/${id}/image`, {}, (answer) => answer.blob());
 
 // The export, and the name that the service gives it.
-export async function exportMarks() {
-  const answer = await call("marks/export");
-  const named = /filename="?([^";]+)/.exec(answer.headers.get("Content-Disposition") ?? "");
-  return { blob: await answer.blob(), name: named?.[1] ?? "marks" };
-}
+export const exportMarks = () =>
+  call("marks/export", {}, async (answer) => {
+    const named = /filename="?([^";]+)/.exec(answer.headers.get("Content-Disposition") ?? "");
+    return { blob: await answer.blob(), name: named?.[1] ?? "marks" };
+  });

@@ -6,47 +6,53 @@ import { evenColours } from "./colours.js";
 import { listen } from "./intake.js";
 import { keysOn, setKeys, wireKeys } from "./keys.js";
 import { loadMarks, mark, markOf, openMarks, undo, wireMarks } from "./marks.js";
-import { decision, scaleOf, thresholds } from "./model.js";
+import { decision, scaleOf, takes, thresholds } from "./model.js";
 import { drawModel, drawRegions, drawScore, drawVerdict } from "./panel.js";
 import { Queue } from "./queue.js";
 import { findRegions } from "./regions.js";
 import { banner, changed, onChange, say, state } from "./state.js";
 import { drawStrip, ordered } from "./strip.js";
+import { count, inWords, tally, total } from "./tally.js";
 import { highlight, isZoomed, placeOf, showPicture, zoom } from "./viewer.js";
-import { score } from "./words.js";
+import { partGone, plural, score } from "./words.js";
 import { entryOf, forget, report, trim, work } from "./work.js";
 
 const $ = (id) => document.getElementById(id);
 const queue = new Queue({ work: step, onChange: changed, onLocked: askToken });
-let round = []; // entries given since the queue was last empty
+let round = tally(); // what came of images since the queue was last empty
 let follow = null; // the entry to look at as soon as it is there: the first of what was given last
 
 // ---- images in ----
 
 function take(files) {
   if (!files.length) return;
-  if (queue.idle) round = [];
   const entries = files.map(entryOf);
-  round.push(...entries);
   state.entries.push(...entries);
   follow = entries[0];
   state.selected ??= entries[0];
+  if (tokenWanted) banner("The images wait until the token is given.");
+  send(entries);
+}
+
+function send(entries) {
+  if (queue.idle) round = tally();
   queue.add(entries);
 }
 
 async function step(entry, signal) {
   await work(entry, signal, refresh);
+  count(round, [entry]);
   if (follow === entry) select(entry);
   trim();
   changed();
-  if (queue.waiting.length === 0 && queue.active.size === 1) report(round);
+  if (queue.waiting.length === 0 && queue.active.size === 1) report(round, entry);
 }
 
 // ---- service ----
 
 async function connect() {
   try {
-    state.info = await getInfo();
+    await learn();
     await loadMarks();
   } catch (error) {
     if (error instanceof Unauthorised) return askToken(error);
@@ -60,11 +66,23 @@ async function connect() {
   queue.resume();
 }
 
+let asked = 0;
+
+// Ask what the service goes by.
+async function learn() {
+  const turn = ++asked;
+  const info = await getInfo();
+  state.infos.set(info.state, info);
+  if (turn === asked) state.info = info; // the answer to the latest question counts
+  return info;
+}
+
 // The service took another model, or another calibration.
 async function refresh() {
-  state.info = await getInfo();
+  const info = await learn();
+  if (!takes(state.info, state.className)) banner(`${partGone(state.className)} Choose it again.`, { seconds: 12 });
   begin();
-  return state.info;
+  return info;
 }
 
 // What follows from /info and changes only with it.
@@ -81,10 +99,17 @@ function begin() {
   changed();
 }
 
+let tokenWanted = false; // from the question until somebody answers it
+
 function askToken(error) {
-  queue.locked = true;
+  queue.locked = tokenWanted = true;
   if (hasToken()) $("token-text").textContent = `The token was not taken: ${error.message}`;
-  if (!$("token").open) $("token").showModal();
+  showToken();
+}
+
+// Without a token nothing works; so the dialog comes back when it is closed, which no page can keep browsers from.
+function showToken() {
+  if (tokenWanted && !$("token").open) $("token").showModal();
 }
 
 // ---- drawing ----
@@ -145,17 +170,12 @@ function drawLegend(info, className, cut) {
 }
 
 function drawCounts(shown) {
-  const of = (kind) => shown.filter((entry) => entry.result && decision(entry, state.view) === kind).length;
-  const failed = shown.filter((entry) => entry.state === "failed").length;
-  const parts = [
-    [of("defective"), "defective"],
-    [of("good"), "good"],
-    [of(null), "not decided"],
-    [failed, "could not be inspected"],
-  ];
-  const said = parts.filter(([count]) => count).map(([count, what]) => `${count} ${what}`);
+  const said = shown.length ? [inWords(count(tally(), shown, state.view))] : [];
   if (said.length && state.view !== null) said.push(`at ${score(state.view)}, only a view`);
   $("recent-counts").textContent = said.join(", ");
+  const gone = total(state.left);
+  $("left").hidden = !gone;
+  $("left").textContent = `${plural(gone, "older image")} left the strip: ${inWords(state.left)}.`;
   $("strip-empty").hidden = shown.length > 0;
   $("clear").disabled = !shown.length;
 }
@@ -229,10 +249,14 @@ function toggleHeatmap() {
 
 function retry() {
   const entry = state.selected;
+  if (!takes(state.info, entry.className)) entry.className = state.className;
   Object.assign(entry, { state: "waiting", error: null, option: null });
-  if (queue.idle) round = [];
-  round.push(entry);
-  queue.add([entry]);
+  send([entry]);
+}
+
+function clear() {
+  state.left = tally();
+  forget(ordered(state.entries, "time"));
 }
 
 function stop() {
@@ -253,7 +277,7 @@ function wire() {
   click("mark-defective", () => mark(state.selected, "defective"));
   click("undo", undoMark);
   click("reset", resetThreshold);
-  click("clear", () => forget(ordered(state.entries, "time")));
+  click("clear", clear);
   click("zoom", () => zoom(!isZoomed()));
   $("picture").addEventListener("dblclick", (event) => zoom(!isZoomed(), placeOf(event)));
   $("strip").addEventListener("click", (event) => {
@@ -278,11 +302,12 @@ function wire() {
   $("keys-on").checked = keysOn();
   $("keys-on").addEventListener("change", () => setKeys($("keys-on").checked));
   $("token-form").addEventListener("submit", () => {
+    tokenWanted = false;
     setToken($("token-input").value);
     $("token-input").value = "";
     connect();
   });
-  $("token").addEventListener("cancel", (event) => event.preventDefault()); // without a token nothing works
+  $("token").addEventListener("close", showToken);
   wireKeys({
     o: () => $("files").click(),
     c: openCamera,

@@ -1,5 +1,8 @@
 // Ways for images to come in: dropped (folders too), chosen, pasted.
 
+import { banner } from "./state.js";
+import { plural } from "./words.js";
+
 const KINDS = /\.(bmp|jpe?g|png|tiff?|webp)$/i;
 
 // Call `take(files)` for all that comes in; `busy()` says whether a dialog is open, which then has the page.
@@ -29,32 +32,45 @@ export function listen(take, { input, overlay, busy }) {
     event.preventDefault();
     depth = 0;
     show(false);
-    if (carriesFiles(event)) take(await dropped(event.dataTransfer));
+    if (!carriesFiles(event)) return;
+    const { files, lost } = await dropped(event.dataTransfer);
+    take(files);
+    const said = lost ? [`${plural(lost, "file or folder", "files or folders")} could not be read.`] : [];
+    if (!files.length) said.push("No images were found: BMP, JPEG, PNG, TIFF or WebP files are taken.");
+    if (said.length) banner(said.join(" "), { seconds: 12 });
   });
 }
 
-// All files of a drop, in the order of their names; of folders only what may be an image.
+const LOST = null; // in the place of a file or folder that cannot be read
+
+// All files of a drop, in the order of their names, of folders only what may be an image; and how many could not be read.
 async function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.some((entry) => entry.isDirectory)) return [...transfer.files];
-  const files = await Promise.all(entries.map((entry) => walk(entry, !entry.isDirectory)));
-  return files.flat().sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  if (!entries.some((entry) => entry.isDirectory)) return { files: [...transfer.files], lost: 0 };
+  const found = await collect(entries);
+  const files = found.filter((file) => file !== LOST);
+  files.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  return { files, lost: found.length - files.length };
 }
 
-async function walk(entry, named) {
-  if (entry.isFile) {
-    if (!named && !KINDS.test(entry.name)) return [];
-    return [await new Promise((resolve, reject) => entry.file(resolve, reject))];
-  }
-  const reader = entry.createReader();
+const collect = async (entries) =>
+  (await Promise.all(entries.map((entry) => (entry.isFile ? fileOf(entry) : walk(entry))))).flat();
+
+const fileOf = (entry) => new Promise((resolve) => entry.file(resolve, () => resolve(LOST)));
+
+async function walk(folder) {
+  const reader = folder.createReader();
   const found = [];
   for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)); // a hundred at a time
-    if (!some.length) break;
+    const some = await new Promise((resolve) => reader.readEntries(resolve, () => resolve(LOST))); // a hundred at a time
+    if (some === LOST) return [LOST, ...(await collect(found.filter(isWanted)))];
+    if (!some.length) return collect(found.filter(isWanted));
     found.push(...some);
   }
-  return (await Promise.all(found.map((one) => walk(one, false)))).flat();
 }
+
+// Hidden files are no images: macOS writes a ._000.png beside 000.png.
+const isWanted = ({ name, isDirectory }) => !name.startsWith(".") && (isDirectory || KINDS.test(name));
 
 // Pasted pictures are all called image.png; the time tells them apart.
 function named(file) {

@@ -29,55 +29,79 @@ const inTurn =
 export const mark = inTurn(async (entry, kind) => {
   if (!entry?.result || !state.info.marks) return;
   const { id } = entry.result;
-  const before = markOf(entry) ?? null;
-  const after = before === kind ? null : kind;
-  if (!(await keep(id, after, entry))) return;
+  const before = state.marks.get(id) ?? null;
+  const after = before?.mark === kind ? null : { mark: kind, name: entry.name, class_name: entry.className || null };
+  if (!(await change({ id, entry, seen: before, after }))) return;
   state.undo.push({ id, before, entry });
-  say(after ? `${entry.name} marked ${MARKS[after]}` : `${entry.name} is not marked any more`);
-  note(id, after);
+  say(after ? `${entry.name} marked ${MARKS[kind]}` : `${entry.name} is not marked any more`);
 });
 
 // Take back the last change, and return its entry.
 export const undo = inTurn(async () => {
-  const done = state.undo.at(-1);
-  if (!done || !(await keep(done.id, done.before, done.entry))) return null;
+  const { id, before, entry } = state.undo.at(-1) ?? {};
+  if (!entry || !(await change({ id, entry, seen: own.get(id), after: before }))) return null;
   state.undo.pop();
-  say(`Taken back: ${done.entry.name} is ${done.before ? `marked ${MARKS[done.before]}` : "not marked"}`);
-  note(done.id, done.before);
-  return done.entry;
+  say(`Taken back: ${entry.name} is ${before ? `marked ${MARKS[before.mark]}` : "not marked"}`);
+  changed();
+  return entry;
 });
 
-// Remember what the service keeps now; the list of marks asks it for all that it knows.
-function note(id, kind) {
-  if (kind) state.marks.set(id, { ...state.marks.get(id), id, mark: kind });
-  else state.marks.delete(id);
-  changed();
-}
+// Take a mark of the list away. Its image is deleted with it, so no undo brings that back.
+const remove = inTurn(async (one) => {
+  if (!(await change({ id: one.id, entry: one, seen: one, after: null }))) return;
+  leaveUndo(one.id);
+  say(`${one.name} is not marked any more`);
+});
 
-// Have the service keep a mark, or none; false if it cannot.
-async function keep(id, kind, entry) {
+const leaveUndo = (id) => {
+  state.undo = state.undo.filter((one) => one.id !== id);
+};
+
+const own = new Map(); // by the image's id: the mark, or null, that this page left there
+
+// Have the service keep the mark `after`, or none, in the place of the one that was `seen`; false if it cannot, or if
+// somebody else changed that meanwhile.
+async function change({ id, entry, seen, after }) {
   try {
-    if (kind) await put(id, kind, entry);
-    else await deleteMark(id);
+    await loadMarks();
+    const now = state.marks.get(id);
+    if (now?.marked_at !== seen?.marked_at) {
+      leaveUndo(id);
+      const done = now ? `marked it ${MARKS[now.mark]}` : "took it away";
+      throw new Refused(`somebody else ${done} meanwhile. Look at it, then mark it again.`);
+    }
+    const kept = after ? await put(id, after, entry) : await removed(id);
+    own.set(id, kept);
+    if (kept) state.marks.set(id, kept);
+    else state.marks.delete(id);
+    changed();
     return true;
   } catch (error) {
-    if (!kind && error.status === 404) return true; // somebody else was quicker
-    banner(`The mark of ${entry.name} is not kept: ${error.message}`, { seconds: 12 });
-    say(`The mark is not kept: ${error.message}`);
+    banner(`The mark of ${entry.name} is not changed: ${error.message}`, { seconds: 12 });
+    say(`The mark is not changed: ${error.message}`);
     return false;
   }
 }
 
-async function put(id, kind, entry) {
-  const body = { mark: kind, name: entry.name, class_name: entry.className || null };
+async function put(id, { mark, name, class_name }, entry) {
+  const body = { mark, name, class_name };
   try {
-    await putMark(id, body);
+    return await putMark(id, body);
   } catch (error) {
     // The service keeps recent images only for a while; so it gets this one again.
     if (!(error instanceof Refused && error.status === 404)) throw error;
     await predict(entry.file, entry.name, { className: entry.className, map: "none" });
-    await putMark(id, body);
+    return putMark(id, body);
   }
+}
+
+async function removed(id) {
+  try {
+    await deleteMark(id);
+  } catch (error) {
+    if (error.status !== 404) throw error; // somebody else was quicker
+  }
+  return null;
 }
 
 export function wireMarks() {
@@ -128,9 +152,8 @@ function row(one) {
   const button = item.querySelector("button");
   button.setAttribute("aria-label", `Remove the mark of ${one.name}`);
   button.addEventListener("click", async () => {
-    if (!(await keep(one.id, null, one))) return;
-    say(`${one.name} is not marked any more`);
-    await loadMarks();
+    if (!confirm(`Remove the mark of ${one.name}, and its image from the service? No undo brings them back.`)) return;
+    await remove(one);
     list();
   });
   item.dataset.id = one.id;

@@ -1,5 +1,9 @@
 // What /info says of the model, as the page asks for it: thresholds and normal scores of a class, and decisions.
 
+// Whether an image may be said to show a class; any name will do where the model knows none.
+export const takes = ({ class_names }, className) =>
+  !className || !class_names.length || class_names.includes(className);
+
 // The calibrated thresholds of a class, those of unknown ones where it has none of its own, or null.
 export function calibrated(info, className) {
   const image = info.thresholds[className] ?? info.threshold;
@@ -29,14 +33,14 @@ export function decision({ result, info, className }, view) {
   return view === null ? result.decision : decide(result.score, thresholds(info, className, view));
 }
 
-// The normal scores that a class is compared with: {quantiles, count}, or null without a calibration.
+// The normal scores that `share_below` of a class goes by: {quantiles, count}, or null without a calibration.
 export function reference(info, className) {
   const { calibration } = info;
   if (!calibration) return null;
-  if (className in info.thresholds) {
-    return { quantiles: calibration.class_scores[className], count: calibration.class_counts[className] };
-  }
-  return { quantiles: calibration.scores, count: calibration.count };
+  const { scores, class_scores, count, class_counts } = calibration;
+  return className in class_scores
+    ? { quantiles: class_scores[className], count: class_counts[className] }
+    : { quantiles: scores, count };
 }
 
 // Both ends of the score axis: all that may be shown on it lies inside.

@@ -47,6 +47,7 @@ function fileText({ name, className, result, info }) {
   if (result) parts.push(`${number(result.width)} × ${number(result.height)} pixels`);
   if (className) parts.push(`as ${className}`);
   if (info && info.checksum !== state.info.checksum) parts.push("scored by an earlier model");
+  else if (info && info.state !== state.info.state) parts.push("decided by earlier thresholds");
   return parts.join(" · ");
 }
 

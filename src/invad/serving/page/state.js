@@ -1,8 +1,12 @@
 // All that the page knows. Whoever changes something calls `changed`; the page is drawn again at the next frame.
 
+import { tally } from "./tally.js";
+
 export const state = {
   info: null, // the answer of /info; null until it came
+  infos: new Map(), // the answers of /info so far, by their `state`: images scored by an earlier model go by its own
   entries: [], // images given to the page, in the order they came; see work.js
+  left: tally(), // what came of images that made place for newer ones
   selected: null, // the entry in the viewer
   className: "", // the part that new images show; "" for unknown
   view: null, // a threshold somebody is trying out; null: the calibrated one
@@ -11,7 +15,7 @@ export const state = {
   heatmap: true,
   sort: "score",
   marks: new Map(), // by the image's id, as the service keeps them
-  undo: [], // {id, name, before}: what a mark was before it was changed, the latest last
+  undo: [], // {id, entry, before}: the mark, or null, before it was changed here, the latest last
 };
 
 let draw = () => {};

@@ -34,6 +34,8 @@ export function comparison(shareBelow, count) {
   return `Higher than ${percent(shareBelow)} of ${images} it was calibrated on.`;
 }
 
+export const partGone = (name) => `The service has another model now, which does not know the part ${name}.`;
+
 export const DECISIONS = { good: "Good", defective: "Defective", null: "Not decided" };
 export const MARKS = { good: "really good", defective: "really defective" };
 
