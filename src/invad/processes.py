@@ -104,3 +104,12 @@ def start_processes(device: str) -> Processes:
 
     state = PartialState(cpu=choose_device(device).type == "cpu", timeout=PATIENCE)
     return Processes(rank=state.process_index, count=state.num_processes, device=torch.device(state.device))
+
+
+def end_processes() -> None:
+    """Leave the other processes; alone, do nothing.
+
+    A program that ends without it may end by an abort: threads that listen to the others still run then.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -65,9 +65,9 @@ def test_the_first_process_fits_the_encoder_and_the_others_take_it(
 ) -> None:
     monkeypatch.setattr(loop, "build_untrained", None)
     monkeypatch.setattr(loop, "make_run", None)
-    another = Processes(rank=1, device=torch.device("cpu"))
     settings = untouched.settings()
-    images = open_images(open_data(settings), settings, another, quiet=True)
+    images = open_images(open_data(settings), settings, Processes(device=torch.device("cpu")), quiet=True)
+    another = Processes(rank=1, device=torch.device("cpu"))
     _, model = loop._begin(untouched.path, settings, images, None, another, quiet=True)
     expected, _ = read_checked(untouched.encoder_file)
     found = model.encoder.state_dict()  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from invad.checkpoint import list_checkpoints, read_checked
 from invad.data import make_synthetic
 from invad.errors import SettingsError
 from invad.model import build_model
-from invad.processes import Processes, start_processes
+from invad.processes import Processes, end_processes, start_processes
 from invad.training.loop import epoch_batches
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
@@ -133,3 +133,10 @@ if __name__ == "__main__":
     result = follow(ours)
     if ours.first:
         torch.save(result, sys.argv[1])
+
+
+def test_the_program_leaves_the_others_before_it_ends(tmp_path: Path) -> None:
+    end_processes()  # alone there is nothing to leave
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    end_processes()
+    assert not torch.distributed.is_initialized()

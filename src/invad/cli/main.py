@@ -68,6 +68,10 @@ def run(argv: Sequence[str]) -> int:
     try:
         parse(verb, rest).run()
         sys.stdout.flush()
+        if "WORLD_SIZE" in os.environ:  # a launcher started this process and others
+            from invad.processes import end_processes
+
+            end_processes()
     except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InvadError as error:
