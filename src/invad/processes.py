@@ -16,7 +16,7 @@ from invad.errors import SettingsError
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=7)
+LONGEST_WAIT = timedelta(days=7)
 """How long processes wait for each other: the first may download, hash a million files or compute intervals meanwhile.
 One that dies is noticed by the launcher at once."""
 
@@ -102,7 +102,7 @@ def start_processes(device: str) -> Processes:
         )
     from accelerate import PartialState
 
-    state = PartialState(cpu=choose_device(device).type == "cpu", timeout=PATIENCE)
+    state = PartialState(cpu=choose_device(device).type == "cpu", timeout=LONGEST_WAIT)
     return Processes(rank=state.process_index, count=state.num_processes, device=torch.device(state.device))
 
 
