@@ -7,7 +7,7 @@ sees them in bf16, wherever they come from.
 import hashlib
 import math
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -240,15 +240,7 @@ def _encode_all(
 ) -> InMemory:
     blocks = in_blocks(np.arange(len(source)))
     levels = [torch.empty((len(source), *shape), dtype=dtype, device=place) for shape in shapes]
-    shown = track(
-        batches(source, blocks),
-        "encoding",
-        total=len(blocks),
-        console=Console(stderr=True),
-        disable=quiet,
-        transient=True,
-    )
-    for indices, images in shown:
+    for indices, images in shown_batches(source, blocks, "encoding", quiet=quiet):
         for kept, level in zip(levels, model.encode(to_device(images, device)), strict=True):
             kept[torch.from_numpy(indices).to(place)] = level.permute(0, 2, 3, 1).to(place, dtype)
     return InMemory(levels=levels, device=device)
@@ -257,6 +249,14 @@ def _encode_all(
 def _file(folder: Path, key: str) -> Path:
     digest = hashlib.sha256(key.encode()).hexdigest()
     return folder / digest[:2] / digest[2:]
+
+
+def shown_batches(
+    source: ImageSource, blocks: Sequence[NDArray[np.int64]], what: str, *, quiet: bool
+) -> Iterable[tuple[NDArray[np.int64], NDArray[np.uint8]]]:
+    """Return the indices and images of blocks, whose progress is shown under this name."""
+    console = Console(stderr=True)
+    return track(batches(source, blocks), what, total=len(blocks), console=console, disable=quiet, transient=True)
 
 
 def in_blocks(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:

@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import track
 
 from invad.checkpoint import load_encoder, save_encoder
-from invad.data import DataSet, ImageSource, batches, content_hashes, open_datasets
+from invad.data import DataSet, ImageSource, content_hashes, open_datasets
 from invad.data.cache import default_cache_dir
 from invad.devices import exact_arithmetic, to_device
 from invad.errors import DataError, SettingsError
@@ -24,7 +23,7 @@ from invad.processes import Processes
 from invad.records import Record
 from invad.runs import Run, build_from
 from invad.settings import TrainSettings
-from invad.training.features import Budget, in_blocks
+from invad.training.features import Budget, in_blocks, shown_batches
 from invad.training.held_back import hold_back
 
 FIT_IMAGES = 1000
@@ -173,15 +172,7 @@ def build_untrained(
 
 def _fit(encoder: FITTED, source: ImageSource, device: torch.device, *, quiet: bool) -> None:
     """Take an encoder's statistics."""
-    chosen = in_blocks(fit_indices(len(source)))
-    shown = track(
-        batches(source, chosen),
-        "fitting the encoder",
-        total=len(chosen),
-        console=Console(stderr=True),
-        disable=quiet,
-        transient=True,
-    )
+    shown = shown_batches(source, in_blocks(fit_indices(len(source))), "fitting the encoder", quiet=quiet)
     with exact_arithmetic():
         encoder.fit(to_device(images, device) for _, images in shown)
 
