@@ -83,6 +83,16 @@ def test_predictions_decide_by_it(fresh: Path, normal: Path, data: Path, tmp_pat
     assert "class" not in second and second["share_below"] == overall.share_below
 
 
+def test_images_of_unknown_class_are_said(fresh: Path, normal: Path, tmp_path: Path) -> None:
+    (flat := tmp_path / "flat").mkdir()
+    for number, path in enumerate(sorted(normal.rglob("*.png"))[:8]):
+        shutil.copy(path, flat / f"{number}.png")
+    said = "what 8 of 8 images show is not known, so they count for the overall threshold alone"
+    assert any(said in text for text in invad.calibrate(fresh, normal=[flat], false_alarms=0.2, quiet=True).notices)
+    again = invad.calibrate(fresh, normal=[normal], false_alarms=0.2, overwrite=True, quiet=True)
+    assert not any("is not known, so" in text for text in again.notices)
+
+
 def test_regions_may_have_a_rate_of_their_own(fresh: Path, normal: Path) -> None:
     calibration = invad.calibrate(fresh, normal=[normal], false_alarms=0.05, regions=0.3, quiet=True)
     assert calibration.overall.pixel < calibration.overall.image

@@ -149,7 +149,7 @@ def calibrate(
     else:
         known, unclear = _labelled(run, labelled)
         samples, notices = _without_training_images(run, [*_normal(run, normal, class_name), *known])
-        notices += unclear
+        notices += [*unclear, *_of_unknown_class(run, samples)]
         origin = ", ".join([*map(str, normal), *([labelled] if labelled else [])])
         test_images, more = _test_images(run, samples)
         notices += more
@@ -307,6 +307,17 @@ def _labelled(run: Run, spec: str | None) -> tuple[list[Sample], list[str]]:
         if len(may_be) > 1
     ]
     return samples, notices
+
+
+def _of_unknown_class(run: Run, samples: Sequence[Sample]) -> list[str]:
+    """A notice of the images whose class is not known, where there are several."""
+    count, classes = sum(sample.class_name == UNKNOWN for sample in samples), sorted(_trained_classes(run))
+    if not count or len(classes) < 2:
+        return []
+    return [
+        f"what {count} of {len(samples)} images show is not known, so they count for the overall threshold alone; put "
+        f"them into folders named {', '.join(classes[:3])}{', ...' if classes[3:] else ''}, or say --class"
+    ]
 
 
 def _without_training_images(run: Run, samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
