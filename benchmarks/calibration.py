@@ -139,8 +139,8 @@ def split(scores: NDArray[np.float64], count: int, rate: float, splits: int) -> 
 
 
 def print_origins(models: Sequence[Scores]) -> None:
-    heads = ("model", "image AUROC", "wanted", "good test images above", "defective ones above")
-    heads += ("unseen ones above a threshold from the training images", "Kolmogorov-Smirnov of trained and unseen")
+    heads = ["model", "image AUROC", "wanted", "good test images above", "defective ones above"]
+    heads += ["unseen ones above a threshold from the training images", "Kolmogorov-Smirnov of trained and unseen"]
     print(f"| {' | '.join(heads)} |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for number, scores in enumerate(models):

@@ -85,7 +85,8 @@ def literal_scorer(model: InvAD) -> Callable[[NDArray[np.uint8]], object]:
 
     def score(images: NDArray[np.uint8]) -> object:
         with torch.no_grad():
-            maps = literal_map(*literal(to_device(images, torch.device("cpu"))), SIZE)
+            features, predictions = literal(to_device(images, torch.device("cpu")))
+            maps = literal_map(features, predictions, SIZE)
         return maps, maps.max(axis=(1, 2))
 
     return score

@@ -17,6 +17,7 @@ Reference: arXiv:2404.10760, sections 3.2 to 3.4.
 import copy
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class Equalised(nn.Module):
         """Map (B, C_in, h, w) to (B, C_out, h, w), or to (B, C_out, 2h, 2w) with a blur."""
         weight = self.weight * self.scale
         if self.blur is not None:
-            return self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+            return self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))  # type: ignore[no-any-return]
         return F.conv2d(x, weight, self.bias, padding=weight.shape[-1] // 2)
 
 
@@ -100,7 +101,7 @@ class Modulated(nn.Module):
         if self.blur is not None:
             kernels = kernels.transpose(1, 2).reshape(b * c_in, c_out, 3, 3)
             x = F.conv_transpose2d(x, kernels, stride=2, groups=b)  # (1, B C_out, 2h + 1, 2w + 1)
-            return self.blur(x.reshape(b, c_out, 2 * h + 1, 2 * w + 1))
+            return self.blur(x.reshape(b, c_out, 2 * h + 1, 2 * w + 1))  # type: ignore[no-any-return]
         return F.conv2d(x, kernels.reshape(b * c_out, c_in, 3, 3), padding=1, groups=b).reshape(b, c_out, h, w)
 
 
@@ -115,7 +116,7 @@ class Block(nn.Module):
         """Map (B, C_in, h, w) to (B, C_out, h', w')."""
         y = self.act1(self.conv1(x, style))
         y = self.act2(self.conv2(y, style))
-        return (y + self.skip(x)) / math.sqrt(2.0)
+        return (y + self.skip(x)) / math.sqrt(2.0)  # type: ignore[no-any-return]
 
 
 class LiteralDecoder(nn.Module):
@@ -155,7 +156,8 @@ class LiteralInvAD(nn.Module):
 
     def __init__(self, model: InvAD) -> None:
         super().__init__()
-        self.encoder = copy.deepcopy(model.encoder).to(memory_format=torch.contiguous_format)
+        encoder: Any = copy.deepcopy(model.encoder)
+        self.encoder = encoder.to(memory_format=torch.contiguous_format)
         self.neck = _neck(model.neck)
         self.decoder = _decoder(model)
         self.train(model.training)
@@ -168,7 +170,7 @@ class LiteralInvAD(nn.Module):
 
     def predict(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return the decoder's rendering of the features, fine to coarse, same shapes."""
-        return self.decoder(self.neck(features))
+        return self.decoder(self.neck(features))  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Return features and predictions, each fine to coarse, of uint8 images (B, 3, H, W)."""
@@ -220,19 +222,19 @@ def _copy(value: Tensor) -> Tensor:
     return value.detach().clone(memory_format=torch.contiguous_format)
 
 
-def _conv_layer(layer: nn.Module) -> nn.Sequential:
+def _conv_layer(layer: Any) -> nn.Sequential:
     """The literal form of a `ConvLayer`."""
     conv = layer.conv
     return nn.Sequential(Equalised(_copy(conv.weight), conv.scale, up=conv.up), Activate(_copy(layer.bias)))
 
 
-def _conv_layers(layers: Sequence[nn.Module]) -> nn.Sequential:
+def _conv_layers(layers: Any) -> nn.Sequential:
     return nn.Sequential(*(_conv_layer(layer) for layer in layers))
 
 
-def _modulated(layer: nn.Module, *, up: bool) -> Modulated:
+def _modulated(layer: Any, *, up: bool) -> Modulated:
     """The literal form of a `ModulatedConv`, or of a `NormalisedUpConv` where it upsamples."""
-    parts = {"gamma": None, "beta": None}
+    parts: dict[str, Equalised | None] = {"gamma": None, "beta": None}
     if not up:
         parts = {
             name: Equalised(_copy(part.weight), part.scale, bias=_copy(part.bias))
@@ -241,14 +243,14 @@ def _modulated(layer: nn.Module, *, up: bool) -> Modulated:
     return Modulated(_copy(layer.conv.weight), up=up, **parts)
 
 
-def _block(block: nn.Module) -> Block:
+def _block(block: Any) -> Block:
     skip = Equalised(_copy(block.skip.weight), block.skip.scale, up=block.up)
     conv1, conv2 = _modulated(block.conv1, up=block.up), _modulated(block.conv2, up=False)
     return Block(conv1, Activate(_copy(block.conv1.bias)), conv2, Activate(_copy(block.conv2.bias)), skip)
 
 
 def _decoder(model: InvAD) -> LiteralDecoder:
-    decoder = model.decoder
+    decoder: Any = model.decoder
     return LiteralDecoder(
         _copy(decoder.constant),
         _conv_layer(decoder.stem),

@@ -29,9 +29,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 Answers = dict[str, float]
@@ -68,12 +70,12 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def make(images: int, seed: int = 0) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Smooth maps with skewed scores, masks of discs in every other image, labels."""
     generator = np.random.default_rng(seed)
     maps, masks = np.empty((images, 256, 256), np.float32), np.zeros((images, 256, 256), np.uint8)
     for index, (scores, mask) in enumerate(zip(maps, masks)):
-        logits = cv2.GaussianBlur(generator.standard_normal((256, 256), dtype=np.float32), (0, 0), 4)
+        logits: NDArray[Any] = cv2.GaussianBlur(generator.standard_normal((256, 256), dtype=np.float32), (0, 0), 4)
         logits /= logits.std()
         if index % 2:
             while mask.mean() < 0.021:
@@ -81,21 +83,21 @@ def make(images: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray
                 cv2.circle(mask, (x, y), radius, 1, -1)
             logits += 2 * cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 4)
         scores[:] = 1 / (1 + np.exp(3 - logits))
-    return maps, masks, masks.any((1, 2))
+    return maps, masks, np.asarray(masks.any((1, 2)))
 
 
-def invad(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray, threads: int = 1) -> Answers:
+def invad(maps: NDArray[Any], masks: NDArray[Any], labels: NDArray[Any], threads: int = 1) -> Answers:
     from invad.metrics import evaluate_class
 
     values = evaluate_class(maps, masks, labels, threads=threads).values
     return {key: value for key in ELEVEN if (value := values[key]) is not None}
 
 
-def invad_2(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers:
+def invad_2(maps: NDArray[Any], masks: NDArray[Any], labels: NDArray[Any]) -> Answers:
     return invad(maps, masks, labels, threads=2)
 
 
-def scikit_learn(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers:
+def scikit_learn(maps: NDArray[Any], masks: NDArray[Any], labels: NDArray[Any]) -> Answers:
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
     answers = {}
@@ -107,7 +109,7 @@ def scikit_learn(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Ans
     return answers
 
 
-def anomalib(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers:
+def anomalib(maps: NDArray[Any], masks: NDArray[Any], labels: NDArray[Any]) -> Answers:
     from types import SimpleNamespace
 
     import torch
@@ -127,9 +129,9 @@ def anomalib(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers
     return {name: float(metric.compute()) for name, metric in metrics.items()}
 
 
-def adeval(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers:
+def adeval(maps: NDArray[Any], masks: NDArray[Any], labels: NDArray[Any]) -> Answers:
     if not hasattr(np, "trapz"):
-        np.trapz = np.trapezoid  # adeval 1.1 calls it; NumPy 2.4 has it no more
+        setattr(np, "trapz", np.trapezoid)  # noqa: B010  # adeval 1.1 calls it; NumPy 2.4 has it no more
     import adeval
 
     image = adeval.auroc_and_aupr(maps.max((1, 2)), labels, nstrips=1000)
@@ -138,7 +140,7 @@ def adeval(maps: np.ndarray, masks: np.ndarray, labels: np.ndarray) -> Answers:
     return dict(zip(names, map(float, (*image, *pixel)), strict=True))
 
 
-RIVALS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Answers]] = {
+RIVALS: dict[str, Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], Answers]] = {
     "invad": invad,
     "invad-2": invad_2,
     "scikit-learn": scikit_learn,
@@ -154,14 +156,15 @@ TITLES = {
 }
 
 
-def measure(name: str, images: int, repeats: int) -> dict[str, object]:
+def measure(name: str, images: int, repeats: int) -> dict[str, Any]:
     """Time, processor time, memory above the inputs and answers of one rival; run in a process of its own."""
     compute = RIVALS[name]
     compute(*make(8, seed=1))
     data = make(images)
     gc.collect()
     before = reset_peak()
-    seconds, cpu = [], []
+    seconds: list[float] = []
+    cpu: list[float] = []
     while len(seconds) < repeats and sum(seconds) < 90:
         started, cpu_started = time.perf_counter(), time.process_time()
         answers = compute(*data)
@@ -221,16 +224,18 @@ def table(images: int, names: list[str], repeats: int) -> list[str]:
     return lines
 
 
-def run(name: str, images: int, repeats: int) -> dict[str, object]:
+def run(name: str, images: int, repeats: int) -> dict[str, Any]:
     command = [sys.executable, __file__, "--one", name, "--images", str(images), "--repeats", str(repeats)]
     done = subprocess.run(command, env={**os.environ, **ONE_THREAD}, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
-def measure_threads(images: int, calls: int) -> dict[str, object]:
+def measure_threads(images: int, calls: int) -> dict[str, Any]:
     """One thread and two, call by call in turn: medians, and the share of a processor that other programs took."""
     invad_2(*make(8, seed=1))
-    data, seconds = make(images), {1: [], 2: []}
+    data = make(images)
+    seconds: dict[int, list[float]] = {1: [], 2: []}
     started, busy_before, own_before = time.perf_counter(), busy(), time.process_time()
     for _ in range(calls):
         for threads in seconds:
@@ -238,7 +243,10 @@ def measure_threads(images: int, calls: int) -> dict[str, object]:
             invad(*data, threads=threads)
             seconds[threads].append(time.perf_counter() - call_started)
     took, own = time.perf_counter() - started, time.process_time() - own_before
-    others = None if busy_before is None else max(0.0, (busy() - busy_before - own) / took)
+    busy_after = busy()
+    others = None
+    if busy_before is not None and busy_after is not None:
+        others = max(0.0, (busy_after - busy_before - own) / took)
     return {"one": statistics.median(seconds[1]), "two": statistics.median(seconds[2]), "others": others}
 
 

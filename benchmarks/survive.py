@@ -22,6 +22,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from invad import TrainSettings
 from invad.checkpoint import list_checkpoints
@@ -34,7 +35,7 @@ WHERE = {"features in memory": 1.0, "features on disk": 0.0}
 AIMS = ("any moment",) * 6 + ("writing",) * 2 + ("finishing",)
 """What kills are aimed at, by chance."""
 PHASES = ("setup", "encoding", "training", "writing a file", "finishing")
-CONTEXT = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
+CONTEXT: Any = multiprocessing.get_context("spawn" if sys.platform == "win32" else "forkserver")
 """How processes start: each anew, from one that has imported what they need, where the system can fork."""
 LIMIT = 300
 """Starts without an end after which a run counts as lost."""
@@ -136,7 +137,7 @@ def start(out: Path, settings: Path) -> BaseProcess:
     """Begin a run, or go on with it if it has begun, in a process of its own."""
     begun = Run(out).settings_file.is_file()
     args = ["train", "--resume", str(out)] if begun else ["train", "--config", str(settings), "--out", str(out)]
-    process = CONTEXT.Process(target=command_line, args=([*args, "--quiet"], spoken(out)))
+    process: BaseProcess = CONTEXT.Process(target=command_line, args=([*args, "--quiet"], spoken(out)))
     process.start()
     return process
 

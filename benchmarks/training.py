@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from invad.devices import choose_device, fastest_precision, processor_flags
+from invad.devices import choose_device, exact_arithmetic, fastest_precision, processor_flags
 from invad.model import InvAD, build_model, inversion_loss
 from invad.presets import GRADIENT_CLIP, MODELS, learning_rate
 from invad.processes import Processes
@@ -32,7 +32,7 @@ from invad.settings import Precision
 from invad.training.features import DTYPES
 from invad.training.optimisation import BETAS, make_optimiser
 from invad.training.parallel import make_trainee
-from invad.training.step import exact_arithmetic, train_step
+from invad.training.step import train_step
 from literal import LiteralInvAD
 
 SIZE = 256
@@ -150,7 +150,7 @@ def literal_step(model: LiteralInvAD, images: Tensor, loss_weight: float) -> Cal
         encoded = now(device)
         loss = inversion_loss(features, model.predict(features), loss_weight)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
         optimiser.step()
         return {"encoder": encoded - started, "rest": now(device) - encoded}

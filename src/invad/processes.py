@@ -57,6 +57,10 @@ class Processes:
         torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
         return bool(flag.item())
 
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        self.any(False)
+
     def gather(self, value: T) -> list[T]:
         """Return every process's value, in the order of their ranks."""
         if not self.several:

@@ -13,6 +13,7 @@ from torch import Tensor
 from invad.data import ImageSource, content_hashes
 from invad.model import InvAD, build_model
 from invad.model.encoder import build_encoder
+from invad.processes import Processes
 from invad.records import Record
 from invad.settings import Precision
 from invad.training.features import (
@@ -69,7 +70,9 @@ def opened(images: list[Path], model: InvAD, tmp_path: Path) -> Opened:
     ) -> tuple[Features, str]:
         source = ImageSource([Record(image=path, class_name="a", split="train") for path in paths], size)
         budget, hashes = Budget(memory=memory, disk=disk, folder=tmp_path / "features"), content_hashes(paths)
-        return open_features(encoder, source, budget, precision, hashes=hashes, device=CPU, quiet=True)
+        return open_features(
+            encoder, source, budget, precision, hashes=hashes, processes=Processes(device=CPU), quiet=True
+        )
 
     return open_them
 
@@ -119,6 +122,19 @@ def test_a_file_that_is_not_whole_is_made_again(harm: Callable[[Path], object], 
     for batch, reference in zip(found(features), expected, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(batch, reference, strict=True))
     assert victim.read_bytes() == whole
+
+
+def test_processes_share_the_files(opened: Opened) -> None:
+    features, _ = opened(0.0, 1.0)
+    assert isinstance(features, OnDisk)
+    expected = found(features)
+    for path in features.files:
+        path.unlink()
+    for rank, there in ((1, 7), (0, 14), (2, 21)):
+        features.fill(Processes(rank=rank, count=3, device=CPU), quiet=True)
+        assert sum(path.is_file() for path in features.files) == there
+    for batch, reference in zip(found(features), expected, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(batch, reference, strict=True))
 
 
 def files(opened: tuple[Features, str]) -> tuple[Path, ...]:

@@ -78,8 +78,10 @@ def test_the_command_line_in_two_processes(tmp_path: Path) -> None:
     settings = ["--encoder", "analytic", "--blocks", "1", "1", "1", "--image-size", "64", "--epochs", "2"]
     settings += ["--batch-size", "48", "--precision", "fp32", "--quiet", "--held-back", "0.1", "--latent-channels", "4"]
     data = ["--data", f"synthetic:{tmp_path / 'data'}"]
-    for count, out in ((1, "one"), (2, "two")):
-        launch(count, "-m", "invad", "train", *data, "--out", str(tmp_path / out), *settings)
+    on_disk = ["--feature-memory", "0", "--feature-disk", "1", "--cache-dir", str(tmp_path / "cache")]
+    for count, out, options in ((1, "one", []), (2, "two", on_disk)):
+        launch(count, "-m", "invad", "train", *data, "--out", str(tmp_path / out), *settings, *options)
+    assert sum(path.is_file() for path in (tmp_path / "cache").rglob("*")) == 4 * 24  # four classes
     one, two = (events(tmp_path / out) for out in ("one", "two"))
     assert [e["total_steps"] for e in one if e["event"] == "step"] == [
         e["total_steps"] for e in two if e["event"] == "step"

@@ -24,6 +24,7 @@ from invad.data import ImageSource, batches, load_ahead
 from invad.devices import to_device
 from invad.files import write_bytes
 from invad.model import InvAD
+from invad.processes import Processes
 from invad.settings import Precision
 
 BLOCK = 16
@@ -106,17 +107,21 @@ class OnDisk:
     def batches(self, indices: Sequence[NDArray[np.int64]]) -> Iterator[list[Tensor]]:
         """Read those of each batch ahead, and make those that are not there."""
         for batch, found in load_ahead(self._read_all, indices):
-            rows = [self._make(int(i)) if row is None else row for i, row in zip(batch, found, strict=True)]
+            rows = [
+                self._make(i, self.source.images([i])) if row is None else row
+                for i, row in zip(batch, found, strict=True)
+            ]
             yield [
                 torch.stack(level).to(self.device).permute(0, 3, 1, 2)  # (B, C_i, h_i, w_i)
                 for level in zip(*map(self._split, rows), strict=True)
             ]
 
-    def fill(self, *, quiet: bool) -> None:
-        """Make all files that are not there."""
-        missing = [i for i, path in enumerate(self.files) if not path.is_file()]
-        for i in track(missing, "encoding", console=Console(stderr=True), disable=quiet, transient=True):
-            self._make(i)
+    def fill(self, processes: Processes, *, quiet: bool) -> None:
+        """Make this process's share of the files that are not there."""
+        mine = processes.share(np.arange(len(self.files)))
+        missing = [np.array([i]) for i in mine if not self.files[i].is_file()]
+        for (i,), images in shown_batches(self.source, missing, "encoding", quiet=quiet):
+            self._make(i, images)
 
     def _read_all(self, batch: NDArray[np.int64]) -> list[bytes | None]:
         return [self._read(self.files[int(i)]) for i in batch]
@@ -131,8 +136,9 @@ class OnDisk:
         whole = len(values) == self._bytes() and zlib.crc32(values).to_bytes(4, "little") == found
         return values if whole else None
 
-    def _make(self, index: int) -> bytes:
-        levels = self.model.encode(to_device(self.source.images([index]), self.device))
+    def _make(self, index: int, images: NDArray[np.uint8]) -> bytes:
+        """Write and return the features of one image, (1, H, W, 3)."""
+        levels = self.model.encode(to_device(images, self.device))
         rows = [level[0].permute(1, 2, 0).to(self.dtype).cpu().contiguous() for level in levels]  # (h_i, w_i, C_i)
         values = b"".join(row.view(torch.uint8).numpy().tobytes() for row in rows)
         write_bytes(self.files[index], values + zlib.crc32(values).to_bytes(4, "little"))
@@ -154,10 +160,12 @@ def open_features(
     precision: Precision,
     *,
     hashes: Sequence[str],
-    device: torch.device,
+    processes: Processes,
     quiet: bool,
 ) -> tuple[Features, str]:
     """Return the features of all images, computed where there is room for them, and a sentence on where they are.
+
+    Several processes share the work of those on disk.
 
     Args:
         model: on its device.
@@ -165,9 +173,10 @@ def open_features(
         budget: the room for their features.
         precision: the run's; features are kept in it.
         hashes: what each image holds (see `invad.data.content_hashes`).
-        device: the model's.
+        processes: which this is, on the model's device.
         quiet: show no progress.
     """
+    device = processes.device
     dtype, shapes = DTYPES[precision], feature_shapes(model, source, device)
     size = feature_bytes(shapes, precision) * len(source)
     said = f"features of {len(source)} images ({size / GIB:.1f} GiB in {precision})"
@@ -182,7 +191,8 @@ def open_features(
         files = tuple(_file(budget.folder, f"{key}|{digest}") for digest in hashes)
         on_disk = OnDisk(model=model, source=source, files=files, shapes=shapes, dtype=dtype, device=device)
         source.forget()
-        on_disk.fill(quiet=quiet)
+        on_disk.fill(processes, quiet=quiet)
+        processes.wait()
         return on_disk, f"{said} are kept in {budget.folder}"
     return (
         EncodedInEveryStep(model=model, source=source, dtype=dtype, device=device),

@@ -203,7 +203,7 @@ def _open_features(
             feature_budget(settings, len(source) / total),
             settings.arithmetic,
             hashes=hashes,
-            device=processes.device,
+            processes=processes,
             quiet=quiet,
         )
         for source, hashes in parts
