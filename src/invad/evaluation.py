@@ -12,6 +12,7 @@ from rich.progress import track
 
 from invad.data import DataSet, ImageSource, batches, check_masks, open_datasets
 from invad.data.dataset import full_spec
+from invad.data.mvtec import folder_name
 from invad.devices import exact_arithmetic, to_device
 from invad.errors import DataError
 from invad.files import write_text
@@ -76,7 +77,7 @@ def evaluate(
         split=split,
         bootstrap=bootstrap,
     )
-    dataset = open_test_set(run, request)
+    dataset = _called_as_trained(open_test_set(run, request), run)
     processes = start_processes(device)
     model = load_model(run)
     checksum = model_checksum(model)
@@ -170,6 +171,16 @@ def open_test_set(run: Run, request: Request) -> DataSet:
     """
     asked = request.filled(run.settings())
     return open_datasets(asked.data, asked.classes, views=asked.views, split=asked.split)
+
+
+def _called_as_trained(data: DataSet, run: Run) -> DataSet:
+    """The data with its classes named as in training, where those of several sets had their root's name in front."""
+    trained = set(run.trained_classes())
+    in_front = {name: f"{folder_name(data.root)}/{name}" for name in set(data.classes) - trained}
+    known = {name: full for name, full in in_front.items() if full in trained}
+    return replace(
+        data, records=tuple(replace(r, class_name=known.get(r.class_name, r.class_name)) for r in data.records)
+    )
 
 
 def evaluate_maps(

@@ -187,6 +187,8 @@ def test_evaluation_while_training_and_two_sets(data: Path, tmp_path: Path) -> N
 
     board = EventAccumulator(str(out / "tracking/tensorboard")).Reload()
     assert {"loss", "learning_rate", "test/mad"} <= set(board.Tags()["scalars"])
+    one = invad.evaluate(out, data=[f"folder:{tmp_path / 'other'}"], classes=["wood"], bootstrap=0, quiet=True)
+    assert [c.name for c in one.results[0].classes] == ["other/wood"], "called as in training"
 
 
 def test_batch_larger_than_the_set_keeps_its_short_batch(data: Path, tmp_path: Path) -> None:
