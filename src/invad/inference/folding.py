@@ -30,6 +30,7 @@ from invad.model.decoder import Decoder, ResidualBlock
 from invad.model.layers import GAIN, LEAK, ConvLayer, EqualisedConv, ModulatedConv, NormalisedUpConv, layer_norm
 from invad.model.neck import Neck
 from invad.model.standardised import StandardisedEncoder
+from invad.model.winograd import WinogradConv
 from invad.records import Size
 
 BLUR = (1.0, 3.0, 3.0, 1.0)
@@ -89,6 +90,17 @@ def lower_precision(folded: Folded, precision: str) -> None:
         for module in folded.decoder.modules():
             if isinstance(module, _UpSkip):
                 module.blur = module.blur.float()
+
+
+def save_multiplications(folded: Folded) -> None:
+    """Convert large 3 x 3 convolutions, in place, to Winograd's, which PyTorch computes faster on a CPU.
+
+    Not for export: other runtimes have kernels of their own for a plain convolution.
+    """
+    for parent in list(folded.modules()):
+        for name, layer in list(parent.named_children()):
+            if WinogradConv.fits(layer):
+                setattr(parent, name, WinogradConv(layer))  # type: ignore[arg-type]
 
 
 def fold_batch_norms(encoder: nn.Module) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from invad.data.images import resize_image
 from invad.devices import exact_arithmetic, to_device
-from invad.inference.folding import fold
+from invad.inference.folding import fold, save_multiplications
 from invad.model import InvAD
 from invad.records import Size
 from invad.scoring import anomaly_map, image_score
@@ -79,7 +79,10 @@ def folded_scorer(
     model: InvAD, size: Size, device: torch.device | None = None, *, threads: int | None = None
 ) -> TorchScorer:
     """Return the scorer of a trained model in its inference form (see `fold`); arguments as `TorchScorer`."""
-    return TorchScorer(fold(model, size), size, device or torch.device("cpu"), threads)
+    folded, device = fold(model, size), device or torch.device("cpu")
+    if device.type == "cpu":
+        save_multiplications(folded)
+    return TorchScorer(folded, size, device, threads)
 
 
 def plain_scorer(model: InvAD, size: Size) -> TorchScorer:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from invad.model.winograd import convolve
+
 LEAK = 0.2
 GAIN = math.sqrt(2.0)
 """Restores the variance that the leaky ReLU takes away; it goes onto weight and bias, which the ReLU lets through."""
@@ -112,7 +114,7 @@ class ModulatedConv(nn.Module):
         """Map x (B or 1, C_in, h, w) under the style (B, Z, h, w) to (B, C_out, h, w)."""
         scale = self.conv.scale * gain  # put on gamma and beta, whose weights are far smaller than the kernel
         x = torch.addcmul(self.beta(style, gain=scale), layer_norm(x), self.gamma(style, gain=scale))
-        return F.leaky_relu(F.conv2d(x, self.conv.weight, self.bias * gain, padding=1), LEAK)
+        return F.leaky_relu(convolve(x, self.conv.weight, self.bias * gain), LEAK)
 
 
 class NormalisedUpConv(nn.Module):

@@ -1,0 +1,239 @@
+"""3 x 3 convolutions with 4/9 of the multiplications, for large ones on CPUs.
+
+The result is cut into tiles of 2 x 2 positions, each of which depends on 4 x 4 positions of x. With the matrices below,
+
+    tile = A^T [ (G weight G^T) * (B^T patch B) ] A,
+
+so that 16 products per channel pair give four results, where a sum over the kernel takes 36. The products of one of the
+16 places, over all channels and tiles, are one matrix product. B, G and A are applied as the additions they stand for.
+
+In fp32 the result is as exact as an ordinary convolution's, which adds more numbers up. In bf16 it is rounded more
+often: the error is some 0.7 % of the result's size instead of 0.2 %.
+
+Reference: Lavin and Gray, arXiv:1509.09308, F(2 x 2, 3 x 3); decision 016.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+FEWEST_CHANNELS = 256
+"""In and out, for which transforming tiles costs less than it saves."""
+LEAST_WORK = 1 << 30
+"""Positions of a batch, times channels in, times channels out, for which transforming the weights does, too."""
+TILES_AT_ONCE = 1 << 22
+"""Numbers of transformed tiles that are held at a time, so that they stay in the processor's cache."""
+
+Along = Tensor | Sequence[Tensor]
+"""What lies along one axis of a tile: the first index is the place in it."""
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return the 3 x 3 convolution of x, padded to keep its size, by whichever way is faster.
+
+    Args:
+        x: (B, C_in, h, w).
+        weight: (C_out, C_in, 3, 3).
+        bias: (C_out,).
+
+    Returns:
+        (B, C_out, h, w). Under autocast it has autocast's precision, like that of `torch.nn.functional.conv2d`.
+
+    Example:
+        >>> convolve(torch.rand(2, 8, 4, 4), torch.rand(8, 8, 3, 3), torch.zeros(8)).shape
+        torch.Size([2, 8, 4, 4])
+    """
+    if not pays(x, weight):
+        return F.conv2d(x, weight, bias, padding=1)
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
+    with torch.autocast("cpu", enabled=False):
+        return _Winograd.apply(x, weight, bias)  # type: ignore[no-any-return]
+
+
+def pays(x: Tensor, weight: Tensor) -> bool:
+    """Whether a 3 x 3 convolution of x (B, C_in, h, w) by a weight (C_out, C_in, 3, 3) is faster this way."""
+    batch, c_in, height, width = x.shape
+    c_out = weight.shape[0]
+    large = min(c_in, c_out) >= FEWEST_CHANNELS and batch * height * width * c_in * c_out >= LEAST_WORK
+    return large and height % 2 == 0 and width % 2 == 0 and x.device.type == "cpu"
+
+
+class WinogradConv(nn.Module):
+    """The same for inference: its weights are transformed once.
+
+    Args:
+        layer: a convolution that `fits`.
+    """
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__()
+        weight = layer.weight.detach()
+        self.kernel: Tensor
+        self.bias: Tensor
+        self.register_buffer("kernel", kernel_tiles(weight))
+        self.register_buffer("bias", weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach())
+
+    @staticmethod
+    def fits(layer: nn.Module) -> bool:
+        """Whether a layer is a large 3 x 3 convolution that keeps the size."""
+        return (
+            type(layer) is nn.Conv2d
+            and (layer.kernel_size, layer.stride, layer.padding) == ((3, 3), (1, 1), (1, 1))
+            and (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros")
+            and min(layer.in_channels, layer.out_channels) >= FEWEST_CHANNELS
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, h, w) to (B, C_out, h, w)."""
+        height, width = x.shape[2:]
+        if height % 2 or width % 2:
+            x = F.pad(x, (0, width % 2, 0, height % 2))
+        return _convolved(x, self.kernel, self.bias)[:, :, :height, :width]
+
+
+class _Winograd(torch.autograd.Function):
+    """The convolution and its gradients; all of them are sums of the same 16 matrix products."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        kernel = kernel_tiles(weight)
+        ctx.save_for_backward(x, kernel)
+        return _convolved(x, kernel, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, kernel = ctx.saved_tensors
+        x, gradient = _channels_last(x), _channels_last(gradient)
+        towards_x = torch.empty_like(x)
+        exact = torch.promote_types(kernel.dtype, torch.float32)
+        towards_kernel: Tensor | None = None
+        for images in _blocks(x, kernel):
+            of_result = result_tiles_adjoint(gradient[images])  # (16, T, C_out)
+            input_tiles_adjoint(of_result @ kernel, out=towards_x[images])
+            part = of_result.transpose(1, 2) @ input_tiles(x[images])  # (16, C_out, C_in)
+            towards_kernel = part if towards_kernel is None else towards_kernel.to(exact).add_(part)
+        assert towards_kernel is not None
+        towards_weight = kernel_tiles_adjoint(towards_kernel.to(kernel.dtype))
+        return towards_x.permute(0, 3, 1, 2), towards_weight, gradient.sum(dim=(0, 1, 2))
+
+
+def _convolved(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+    """The convolution of x (B, C_in, h, w) by a transformed kernel (16, C_out, C_in)."""
+    x = _channels_last(x)
+    batch, height, width, _ = x.shape
+    result = x.new_empty(batch, height, width, kernel.shape[1])
+    for images in _blocks(x, kernel):
+        products = input_tiles(x[images]) @ kernel.transpose(1, 2)  # (16, T, C_out)
+        products[5] += bias  # which A adds to all four results
+        result_tiles(products, out=result[images])
+    return result.permute(0, 3, 1, 2)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """(B, C, h, w) as (B, h, w, C) in one piece; no copy where its memory format has channels last."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def _blocks(x: Tensor, kernel: Tensor) -> Iterator[slice]:
+    """The images of x (B, h, w, C_in), some at a time: few tiles, but no fewer than the kernel has numbers."""
+    batch, height, width, _ = x.shape
+    tiles_of_one = 4 * height * width * (kernel.shape[1] + kernel.shape[2])
+    count = max(1, max(TILES_AT_ONCE, kernel.numel()) // tiles_of_one)
+    return (slice(i, min(i + count, batch)) for i in range(0, batch, count))
+
+
+def input_tiles(x: Tensor) -> Tensor:
+    """B^T patch B of every tile: x (B, h, w, C) -> (16, B * h/2 * w/2, C)."""
+    batch, height, width, channels = x.shape
+    down, across = height // 2, width // 2
+    x = F.pad(x, (0, 0, 1, 1, 1, 1))
+    rows = x.new_empty(4, batch, down, width + 2, channels)
+    _input([x[:, i : i + height : 2] for i in range(4)], rows)
+    tiles = x.new_empty(4, 4, batch, down, across, channels)
+    _input([rows[:, :, :, i : i + width : 2] for i in range(4)], tiles.transpose(0, 1))
+    return tiles.view(16, batch * down * across, channels)
+
+
+def input_tiles_adjoint(tiles: Tensor, out: Tensor) -> None:
+    """Write the gradient of x, (B, h, w, C), from that of its tiles, (16, B * h/2 * w/2, C)."""
+    batch, height, width, channels = out.shape
+    tiles = tiles.view(4, 4, batch, height // 2, width // 2, channels)
+    rows = tiles.new_zeros(4, batch, height // 2, width + 2, channels)
+    _input_adjoint(tiles.transpose(0, 1), [rows[:, :, :, i : i + width : 2] for i in range(4)])
+    x = tiles.new_zeros(batch, height + 2, width + 2, channels)
+    _input_adjoint(rows, [x[:, i : i + height : 2] for i in range(4)])
+    out.copy_(x[:, 1:-1, 1:-1])
+
+
+def result_tiles(products: Tensor, out: Tensor) -> None:
+    """Write A^T products A of every tile: (16, B * h/2 * w/2, C) -> (B, h, w, C)."""
+    batch, height, width, channels = out.shape
+    products = products.view(4, 4, batch, height // 2, width // 2, channels)
+    results = out.view(batch, height // 2, 2, width // 2, 2, channels)
+    for i, row in enumerate(_result(products)):
+        for j, result in enumerate(_result(row)):
+            results[:, :, i, :, j] = result
+
+
+def result_tiles_adjoint(result: Tensor) -> Tensor:
+    """The gradient of the products, (16, B * h/2 * w/2, C), from that of the result, (B, h, w, C)."""
+    batch, height, width, channels = result.shape
+    result = result.view(batch, height // 2, 2, width // 2, 2, channels)
+    products = result.new_empty(4, 4, batch, height // 2, width // 2, channels)
+    for i, row in enumerate(_result_adjoint(result[:, :, 0], result[:, :, 1])):
+        for j, product in enumerate(_result_adjoint(row[..., 0, :], row[..., 1, :])):
+            products[i, j] = product
+    return products.view(16, -1, channels)
+
+
+def kernel_tiles(weight: Tensor) -> Tensor:
+    """G weight G^T: (C_out, C_in, 3, 3) -> (16, C_out, C_in)."""
+    c_out, c_in = weight.shape[:2]
+    places = weight.permute(2, 3, 0, 1).reshape(9, c_out * c_in)
+    return (_kernel_matrix(weight) @ places).view(16, c_out, c_in)
+
+
+def kernel_tiles_adjoint(kernel: Tensor) -> Tensor:
+    """The gradient of the weight, (C_out, C_in, 3, 3), from that of the kernel, (16, C_out, C_in)."""
+    _, c_out, c_in = kernel.shape
+    places = _kernel_matrix(kernel).T @ kernel.view(16, c_out * c_in)
+    return places.view(3, 3, c_out, c_in).permute(2, 3, 0, 1)
+
+
+def _kernel_matrix(like: Tensor) -> Tensor:
+    """G's Kronecker product with itself, (16, 9); bf16 holds it exactly."""
+    g = like.new_tensor([[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]])
+    return torch.kron(g, g)
+
+
+def _input(d: Along, out: Along) -> None:
+    """Write B^T d along one axis."""
+    torch.sub(d[0], d[2], out=out[0])
+    torch.add(d[1], d[2], out=out[1])
+    torch.sub(d[2], d[1], out=out[2])
+    torch.sub(d[3], d[1], out=out[3])
+
+
+def _input_adjoint(v: Along, out: Along) -> None:
+    """Add B v along one axis to what overlaps."""
+    out[0].add_(v[0])
+    out[1].add_(v[1] - v[2]).sub_(v[3])
+    out[2].add_(v[1] + v[2]).sub_(v[0])
+    out[3].add_(v[3])
+
+
+def _result(m: Along) -> tuple[Tensor, Tensor]:
+    """A^T m along one axis."""
+    return m[0] + m[1] + m[2], m[1] - m[2] + m[3]
+
+
+def _result_adjoint(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A y along one axis."""
+    return first, first + second, first - second, second

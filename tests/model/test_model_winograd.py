@@ -1,0 +1,138 @@
+"""A convolution by Winograd's tiles is the ordinary one, and so are its gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from invad.inference.folding import fold, save_multiplications
+from invad.model import build_model, winograd
+from invad.model.winograd import WinogradConv, convolve, pays
+from invad.processes import Processes
+from invad.scoring import anomaly_map
+from invad.training.optimisation import make_optimiser
+from invad.training.parallel import make_trainee
+from invad.training.step import train_step
+
+
+@pytest.fixture
+def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small convolutions are taken, too."""
+    monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1)
+    monkeypatch.setattr(winograd, "LEAST_WORK", 0)
+
+
+def layer(*shape: int, c_out: int = 5) -> tuple[Tensor, Tensor, Tensor]:
+    """x (B, C_in, h, w), weight and bias in float64."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    sizes = (shape, (c_out, shape[1], 3, 3), (c_out,))
+    x, weight, bias = (torch.randn(size, dtype=torch.float64, generator=generator) for size in sizes)
+    return x, weight, bias
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize("at_once", [1, 1 << 22])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_result_and_gradients(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, memory_format: torch.memory_format
+) -> None:
+    monkeypatch.setattr(winograd, "TILES_AT_ONCE", at_once)
+    x, weight, bias = layer(3, 4, 6, 8)
+    assert pays(x, weight)
+    inputs = [value.requires_grad_() for value in (x.to(memory_format=memory_format), weight, bias)]
+    torch.testing.assert_close(convolve(*inputs), F.conv2d(x, weight, bias, padding=1), rtol=0, atol=1e-13)
+    assert torch.autograd.gradcheck(convolve, inputs)
+
+
+@settings(max_examples=30, deadline=None)
+@given(batch=st.integers(1, 3), height=st.integers(1, 9), width=st.integers(1, 9), biased=st.booleans())
+def test_inference_layer_of_any_size(batch: int, height: int, width: int, biased: bool) -> None:
+    x, weight, bias = layer(batch, 4, height, width)
+    plain = nn.Conv2d(4, 5, 3, padding=1, bias=biased, dtype=torch.float64)
+    plain.weight = nn.Parameter(weight)
+    if biased:
+        plain.bias = nn.Parameter(bias)
+    with torch.no_grad():
+        torch.testing.assert_close(WinogradConv(plain)(x), plain(x), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+def test_errors_of_a_published_layer(dtype: torch.dtype, bound: float) -> None:
+    """Result and gradients of a layer of InvAD's middle level, beside those in float64."""
+    values = layer(4, 512, 32, 32, c_out=512)
+    assert pays(values[0], values[1])
+    gradient = torch.randn(values[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def found(inputs: list[Tensor], precision: torch.dtype) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+            result = convolve(*inputs)
+        assert result.dtype == precision
+        return [result.detach(), *torch.autograd.grad(result, inputs, gradient.to(precision))]
+
+    inputs = [value.clone().requires_grad_() for value in values]
+    result = F.conv2d(inputs[0], inputs[1], inputs[2], padding=1)
+    exact = [result.detach(), *torch.autograd.grad(result, inputs, gradient)]
+    ours = found([value.float().requires_grad_() for value in values], dtype)
+    assert max((f.double() - e).norm() / e.norm() for f, e in zip(ours, exact, strict=True)) < bound
+
+
+def test_where_it_pays() -> None:
+    def asked(batch: int, channels: int, size: int, device: str = "cpu") -> bool:
+        return pays(torch.empty(batch, channels, size, size, device=device), torch.empty(channels, channels, 3, 3))
+
+    levels = [(1024, 16), (512, 32), (256, 64)]  # of InvAD
+    assert all(asked(4, channels, size) for channels, size in levels)
+    assert not any(asked(4, channels, size, "meta") for channels, size in levels), "not on another device"
+    assert not any(asked(1, channels, size) for channels, size in levels), "not for one image"
+    assert not any(asked(32, channels, size) for channels, size in [(256, 16), (128, 32), (64, 64)]), "of InvAD-lite"
+    assert not asked(4, 1024, 17), "not for an odd size"
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_training_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss and weights of three steps are those of ordinary convolutions."""
+    features = [torch.randn(4, 64 * 2**i, 16 // 2**i, 16 // 2**i, dtype=torch.float64) for i in range(3)]
+
+    def trained() -> tuple[list[float], list[Tensor]]:
+        torch.manual_seed(0)
+        model = build_model("resnet18", weights="random", image_size=(64, 64), style_channels=8, blocks=(1, 1, 1))
+        trainee = make_trainee(model.double(), Processes(device=torch.device("cpu")))
+        optimiser = make_optimiser(trainee.parameters(), 1e-3)
+        losses = [
+            train_step(trainee, optimiser, features, loss_weight=5.0, clip=5.0, precision="fp32")[0].item()
+            for _ in range(3)
+        ]
+        return losses, [p.detach() for p in trainee.parameters()]
+
+    ours = trained()
+    monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1 << 20)
+    theirs = trained()
+    torch.testing.assert_close(ours[0], theirs[0], rtol=1e-9, atol=0)
+    torch.testing.assert_close(ours[1], theirs[1], rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (48, 80)])  # the second has levels of odd sizes
+@pytest.mark.usefixtures("everywhere")
+def test_folded_model(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = build_model("resnet18", weights="random", image_size=size, blocks=(1, 2, 1)).double().eval()
+    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    folded = fold(model, size)
+    save_multiplications(folded)
+    assert sum(isinstance(module, WinogradConv) for module in folded.modules()) > 20
+    with torch.no_grad():
+        maps, _ = folded(images)
+        expected = anomaly_map(*model(images), size)
+    torch.testing.assert_close(maps, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"stride": 2}, {"padding": 0}, {"dilation": 2}, {"groups": 2}, {"padding_mode": "reflect"}, {"kernel_size": 1}],
+)
+@pytest.mark.usefixtures("everywhere")
+def test_other_convolutions_stay(options: dict[str, int | str]) -> None:
+    assert WinogradConv.fits(nn.Conv2d(4, 4, 3, padding=1))
+    assert not WinogradConv.fits(nn.Conv2d(4, 4, **({"kernel_size": 3, "padding": 1} | options)))  # type: ignore[arg-type]
