@@ -40,6 +40,7 @@ CPU_BATCH = {"invad-lite": 8, "invad": 4}
 GPU_BATCH = 32
 KINDS = {
     "convolutions": ("conv",),
+    "matrix products": ("mm",),
     "casts and copies": ("copy_", "_to_copy", "contiguous", "clone", "fill_", "zero_", "cat"),
     "norms": ("norm",),
     "optimiser": ("adam", "addcdiv", "sqrt", "_foreach"),

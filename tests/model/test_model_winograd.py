@@ -40,7 +40,7 @@ def test_result_and_gradients(
 ) -> None:
     monkeypatch.setattr(winograd, "TILES_AT_ONCE", at_once)
     x, weight, bias = layer(3, 4, 6, 8)
-    assert pays(x, weight)
+    assert pays(x, weight, x.dtype)
     inputs = [value.requires_grad_() for value in (x.to(memory_format=memory_format), weight, bias)]
     torch.testing.assert_close(convolve(*inputs), F.conv2d(x, weight, bias, padding=1), rtol=0, atol=1e-13)
     assert torch.autograd.gradcheck(convolve, inputs)
@@ -59,10 +59,11 @@ def test_inference_layer_of_any_size(batch: int, height: int, width: int, biased
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
-def test_errors_of_a_published_layer(dtype: torch.dtype, bound: float) -> None:
+def test_errors_of_a_published_layer(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, bound: float) -> None:
     """Result and gradients of a layer of InvAD's middle level, beside those in float64."""
+    monkeypatch.setattr(winograd, "_has_amx", lambda: False)
     values = layer(4, 512, 32, 32, c_out=512)
-    assert pays(values[0], values[1])
+    assert pays(values[0], values[1], torch.float32)
     gradient = torch.randn(values[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
     def found(inputs: list[Tensor], precision: torch.dtype) -> list[Tensor]:
@@ -78,9 +79,10 @@ def test_errors_of_a_published_layer(dtype: torch.dtype, bound: float) -> None:
     assert max((f.double() - e).norm() / e.norm() for f, e in zip(ours, exact, strict=True)) < bound
 
 
-def test_where_it_pays() -> None:
-    def asked(batch: int, channels: int, size: int, device: str = "cpu") -> bool:
-        return pays(torch.empty(batch, channels, size, size, device=device), torch.empty(channels, channels, 3, 3))
+def test_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(batch: int, channels: int, size: int, device: str = "cpu", dtype: torch.dtype = torch.float32) -> bool:
+        x, weight = torch.empty(batch, channels, size, size, device=device), torch.empty(channels, channels, 3, 3)
+        return pays(x, weight, dtype)
 
     levels = [(1024, 16), (512, 32), (256, 64)]  # of InvAD
     assert all(asked(4, channels, size) for channels, size in levels)
@@ -88,6 +90,9 @@ def test_where_it_pays() -> None:
     assert not any(asked(1, channels, size) for channels, size in levels), "not for one image"
     assert not any(asked(32, channels, size) for channels, size in [(256, 16), (128, 32), (64, 64)]), "of InvAD-lite"
     assert not asked(4, 1024, 17), "not for an odd size"
+    for amx in (False, True):
+        monkeypatch.setattr(winograd, "_has_amx", lambda amx=amx: amx)
+        assert asked(4, 1024, 16) and asked(4, 1024, 16, dtype=torch.bfloat16) != amx
 
 
 @pytest.mark.usefixtures("everywhere")

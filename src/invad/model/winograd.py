@@ -14,6 +14,7 @@ Reference: Lavin and Gray, arXiv:1509.09308, F(2 x 2, 3 x 3); decision 016.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -47,21 +48,30 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         >>> convolve(torch.rand(2, 8, 4, 4), torch.rand(8, 8, 3, 3), torch.zeros(8)).shape
         torch.Size([2, 8, 4, 4])
     """
-    if not pays(x, weight):
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    if not pays(x, weight, dtype):
         return F.conv2d(x, weight, bias, padding=1)
-    if torch.is_autocast_enabled("cpu"):
-        dtype = torch.get_autocast_dtype("cpu")
-        x, weight, bias = x.to(dtype), weight.to(dtype), bias.to(dtype)
     with torch.autocast("cpu", enabled=False):
-        return _Winograd.apply(x, weight, bias)  # type: ignore[no-any-return]
+        return _Winograd.apply(x.to(dtype), weight.to(dtype), bias.to(dtype))  # type: ignore[no-any-return]
 
 
-def pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether a 3 x 3 convolution of x (B, C_in, h, w) by a weight (C_out, C_in, 3, 3) is faster this way."""
+def pays(x: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a 3 x 3 convolution of x (B, C_in, h, w) by a weight (C_out, C_in, 3, 3) is faster this way.
+
+    A processor that multiplies whole matrices of bf16 is taken to be too fast for the additions to pay.
+    """
     batch, c_in, height, width = x.shape
     c_out = weight.shape[0]
-    large = min(c_in, c_out) >= FEWEST_CHANNELS and batch * height * width * c_in * c_out >= LEAST_WORK
-    return large and height % 2 == 0 and width % 2 == 0 and x.device.type == "cpu"
+    if x.device.type != "cpu" or height % 2 or width % 2 or min(c_in, c_out) < FEWEST_CHANNELS:
+        return False
+    return batch * height * width * c_in * c_out >= LEAST_WORK and not (dtype == torch.bfloat16 and _has_amx())
+
+
+@cache
+def _has_amx() -> bool:
+    from invad.devices import processor_flags  # which imports the settings, and they the model
+
+    return any("amx" in flag for flag in processor_flags())
 
 
 class WinogradConv(nn.Module):
