@@ -258,7 +258,8 @@ class _Up(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight.transpose(0, 1).contiguous())  # (C_in, C_out, 3, 3)
+        weight = weight.transpose(0, 1)  # (C_in, C_out, 3, 3); in x's format, or PyTorch copies it for every image
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
         self.blur = conv(_blur(bias), bias, padding=1, groups=bias.shape[0])
 
     def forward(self, x: Tensor) -> Tensor:
