@@ -15,8 +15,10 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,7 +27,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from invad.devices import choose_device, exact_arithmetic, fastest_precision, processor_flags
-from invad.model import InvAD, build_model, inversion_loss
+from invad.model import InvAD, build_model, inversion_loss, winograd
 from invad.presets import GRADIENT_CLIP, MODELS, learning_rate
 from invad.processes import Processes
 from invad.settings import Precision
@@ -60,6 +62,8 @@ class Row:
     """Whether the encoder runs in every step."""
     compiled: bool = False
     tf32: bool = False
+    plain: bool = False
+    """Whether large convolutions are computed as any others (see `invad.model.winograd`)."""
 
 
 def main() -> None:
@@ -99,6 +103,8 @@ def choose_rows(device: torch.device, *, compiled: bool) -> list[Row]:
         rows.append(Row(name="tf32, features computed once", tf32=True))
     if compiled:
         rows.append(Row(name=f"{fastest}, features computed once, compiled", precision=fastest, compiled=True))
+    if device.type == "cpu":
+        rows.append(Row(name=f"{fastest}, features computed once, plain convolutions", precision=fastest, plain=True))
     return [*rows, Row(name=f"{fastest}, features computed once (the default)", precision=fastest)]
 
 
@@ -193,10 +199,21 @@ def settled(row: Row, step: Callable[[], dict[str, float]]) -> Callable[[], dict
         if row.tf32:
             with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
                 return step()
-        with exact_arithmetic():
+        with exact_arithmetic(), plain_convolutions(row.plain):
             return step()
 
     return take
+
+
+@contextmanager
+def plain_convolutions(wanted: bool) -> Iterator[None]:
+    """A context in which no convolution is large enough for Winograd's tiles, if that is wanted."""
+    least = winograd.LEAST_WORK
+    try:
+        winograd.LEAST_WORK = sys.maxsize if wanted else least
+        yield
+    finally:
+        winograd.LEAST_WORK = least
 
 
 def print_limit(name: str, batch: int, row: Row, took: float, device: torch.device) -> None:

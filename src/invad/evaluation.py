@@ -1,6 +1,6 @@
 """A model and data in, all metrics out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from rich.progress import track
 
 from invad.data import DataSet, ImageSource, batches, check_masks, open_datasets
 from invad.data.dataset import full_spec
-from invad.data.mvtec import folder_name
 from invad.devices import exact_arithmetic, to_device
 from invad.errors import DataError
 from invad.files import write_text
@@ -77,7 +76,7 @@ def evaluate(
         split=split,
         bootstrap=bootstrap,
     )
-    dataset = _called_as_trained(open_test_set(run, request), run)
+    dataset = open_test_set(run, request, trained=run.trained_classes())
     processes = start_processes(device)
     model = load_model(run)
     checksum = model_checksum(model)
@@ -163,24 +162,16 @@ def fill(
     return scores
 
 
-def open_test_set(run: Run, request: Request) -> DataSet:
+def open_test_set(run: Run, request: Request, *, trained: Collection[str] = ()) -> DataSet:
     """Return the data that a run is evaluated on: what is given, and for the rest what it was trained with.
+
+    Classes are called as they are among those `trained`, if given (see `invad.data.open_datasets`).
 
     Raises:
         DataError: the data set is not laid out as it should be.
     """
     asked = request.filled(run.settings())
-    return open_datasets(asked.data, asked.classes, views=asked.views, split=asked.split)
-
-
-def _called_as_trained(data: DataSet, run: Run) -> DataSet:
-    """The data with its classes named as in training, where those of several sets had their root's name in front."""
-    trained = set(run.trained_classes())
-    in_front = {name: f"{folder_name(data.root)}/{name}" for name in set(data.classes) - trained}
-    known = {name: full for name, full in in_front.items() if full in trained}
-    return replace(
-        data, records=tuple(replace(r, class_name=known.get(r.class_name, r.class_name)) for r in data.records)
-    )
+    return open_datasets(asked.data, asked.classes, views=asked.views, split=asked.split, trained=trained)
 
 
 def evaluate_maps(

@@ -187,8 +187,14 @@ def test_evaluation_while_training_and_two_sets(data: Path, tmp_path: Path) -> N
 
     board = EventAccumulator(str(out / "tracking/tensorboard")).Reload()
     assert {"loss", "learning_rate", "test/mad"} <= set(board.Tags()["scalars"])
-    one = invad.evaluate(out, data=[f"folder:{tmp_path / 'other'}"], classes=["wood"], bootstrap=0, quiet=True)
-    assert [c.name for c in one.results[0].classes] == ["other/wood"], "called as in training"
+    make_synthetic(tmp_path / "third", train=4, good=2, defective=1, size=64, seed=2)
+    for name in ("capsule", "fabric", "washer"):
+        shutil.rmtree(tmp_path / "third" / name)
+    (tmp_path / "third/wood").rename(tmp_path / "third/tile")
+    for sets in (["other"], ["third", "other"]):
+        specs = [f"folder:{tmp_path / name}" for name in sets]
+        one = invad.evaluate(out, data=specs, classes=["wood"], bootstrap=0, quiet=True)
+        assert [c.name for c in one.results[0].classes] == ["other/wood"], "called as in training, and so decided"
 
 
 def test_batch_larger_than_the_set_keeps_its_short_batch(data: Path, tmp_path: Path) -> None:

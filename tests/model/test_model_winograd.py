@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from invad.inference.folding import fold, save_multiplications
+from invad.inference.scorer import folded_scorer
 from invad.model import build_model, winograd
 from invad.model.winograd import WinogradConv, convolve, pays
 from invad.processes import Processes
@@ -33,7 +34,7 @@ def layer(*shape: int, c_out: int = 5) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @pytest.mark.usefixtures("everywhere")
-@pytest.mark.parametrize("at_once", [1, 1 << 22])
+@pytest.mark.parametrize("at_once", [1, 1 << 23])
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_result_and_gradients(
     monkeypatch: pytest.MonkeyPatch, at_once: int, memory_format: torch.memory_format
@@ -61,7 +62,7 @@ def test_inference_layer_of_any_size(batch: int, height: int, width: int, biased
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
 def test_errors_of_a_published_layer(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, bound: float) -> None:
     """Result and gradients of a layer of InvAD's middle level, beside those in float64."""
-    monkeypatch.setattr(winograd, "_has_amx", lambda: False)
+    monkeypatch.setattr(winograd, "_may_have_amx", lambda: False)
     values = layer(4, 512, 32, 32, c_out=512)
     assert pays(values[0], values[1], torch.float32)
     gradient = torch.randn(values[0].shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
@@ -90,8 +91,9 @@ def test_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not any(asked(1, channels, size) for channels, size in levels), "not for one image"
     assert not any(asked(32, channels, size) for channels, size in [(256, 16), (128, 32), (64, 64)]), "of InvAD-lite"
     assert not asked(4, 1024, 17), "not for an odd size"
+    assert asked(1, 256, 128), "a large image does for a batch"
     for amx in (False, True):
-        monkeypatch.setattr(winograd, "_has_amx", lambda amx=amx: amx)
+        monkeypatch.setattr(winograd, "_may_have_amx", lambda amx=amx: amx)
         assert asked(4, 1024, 16) and asked(4, 1024, 16, dtype=torch.bfloat16) != amx
 
 
@@ -111,11 +113,42 @@ def test_training_step(monkeypatch: pytest.MonkeyPatch) -> None:
         ]
         return losses, [p.detach() for p in trainee.parameters()]
 
+    called: list[torch.Size] = []
+    convolved = winograd._convolved
+    monkeypatch.setattr(winograd, "_convolved", lambda x, *rest: called.append(x.shape) or convolved(x, *rest))
     ours = trained()
+    assert len(called) == 3 * 4, "the modulated convolutions of each step"
     monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1 << 20)
     theirs = trained()
+    assert len(called) == 3 * 4
     torch.testing.assert_close(ours[0], theirs[0], rtol=1e-9, atol=0)
     torch.testing.assert_close(ours[1], theirs[1], rtol=0, atol=1e-7)
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_precision_under_autocast_is_that_of_a_convolution() -> None:
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        x, weight, bias = (value.to(dtype) for value in layer(2, 4, 6, 8))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert convolve(x, weight, bias).dtype == F.conv2d(x, weight, bias, padding=1).dtype
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_exported_graphs_keep_plain_convolutions() -> None:
+    """Of the model as it is trained, and in the form that export is given, at any batch."""
+    size = (64, 64)
+    model = build_model("resnet18", weights="random", image_size=size, style_channels=8, blocks=(1, 1, 1)).eval()
+    images = torch.zeros(2, 3, *size, dtype=torch.uint8)
+    for module in (model, fold(model, size)):
+        program = torch.export.export(module, (images,), dynamic_shapes=({0: torch.export.Dim("batch", max=64)},))
+        assert not [node for node in program.graph.nodes if "bmm" in str(node.target)]
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_runs_predict_with_it() -> None:
+    model = build_model("resnet18", weights="random", image_size=(64, 64), style_channels=8, blocks=(1, 1, 1))
+    modules = folded_scorer(model, (64, 64))._module.modules()
+    assert any(isinstance(module, WinogradConv) for module in modules)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (48, 80)])  # the second has levels of odd sizes

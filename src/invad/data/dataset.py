@@ -1,6 +1,6 @@
 """A data set: records, where they came from, and what its user should know of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,11 +134,17 @@ def fitting_layouts(root: Path) -> tuple[str, ...]:
 
 
 def open_datasets(
-    specs: Sequence[str], classes: Sequence[str] = (), *, views: Sequence[str] = (), split: int | None = None
+    specs: Sequence[str],
+    classes: Sequence[str] = (),
+    *,
+    views: Sequence[str] = (),
+    split: int | None = None,
+    trained: Collection[str] = (),
 ) -> DataSet:
     """Return several data sets as one; a class name that two of them share gets its root's name in front.
 
-    Arguments as `open_dataset`; views and split choose from those sets that have them.
+    Arguments as `open_dataset`; views and split choose from those sets that have them. `trained` are the classes of a
+    run: a class that is clearly one of them is called as it is there (see `trained_as`).
 
     Raises: as `open_dataset`.
     """
@@ -150,11 +156,13 @@ def open_datasets(
     names = [name for part in parts for name in part.classes]
     shared = {name for name in names if names.count(name) > 1}
     records, notices = [], [notice for part in parts for notice in part.notices]
+    renamed: dict[str, str] = {}
     for part in parts:
-        for record in part.records:
-            clash = record.class_name in shared
-            name = f"{folder_name(part.root)}/{record.class_name}" if clash else record.class_name
-            records.append(replace(record, class_name=name))
+        called = {name: f"{folder_name(part.root)}/{name}" for name in shared}
+        for name in set(part.classes) - shared:
+            may_be = trained_as(name, part.root, trained)
+            renamed[name] = called[name] = may_be[0] if len(may_be) == 1 else name
+        records += [replace(record, class_name=called[record.class_name]) for record in part.records]
     if len({(folder_name(part.root), name) for part in parts for name in part.classes}) < len(names):
         raise SettingsError(
             f"classes {', '.join(sorted(shared))} are in several data sets of the same name; rename one"
@@ -163,7 +171,23 @@ def open_datasets(
         notices.append(f"classes {', '.join(sorted(shared))} are in several sets; each got its root's name in front")
     layouts = tuple(dict.fromkeys(layout for part in parts for layout in part.layouts))
     data = DataSet(layouts=layouts, root=parts[0].root, records=tuple(records), notices=tuple(notices))
-    return choose_views(choose_classes(data, classes), views)
+    return choose_views(choose_classes(data, [renamed.get(name, name) for name in classes]), views)
+
+
+def trained_as(name: str, root: Path, trained: Collection[str]) -> list[str]:
+    """Return the trained classes that a class of a data set may be: one where it is clear, none where it is new.
+
+    Training gives a class that several sets share its root's name in front.
+
+    Example:
+        >>> trained = {"north/bracket", "south/bracket", "screw"}
+        >>> [trained_as("bracket", Path(root), trained) for root in ("south", "east")]
+        [['south/bracket'], ['north/bracket', 'south/bracket']]
+    """
+    for one in (name, f"{folder_name(root)}/{name}"):
+        if one in trained:
+            return [one]
+    return sorted(one for one in trained if one.endswith(f"/{name}"))
 
 
 def choose_views(data: DataSet, views: Sequence[str]) -> DataSet:

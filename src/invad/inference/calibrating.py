@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from invad.data import open_dataset, open_datasets
+from invad.data.dataset import trained_as
 from invad.data.hashing import content_hashes
 from invad.data.index import listed
 from invad.devices import choose_device
@@ -19,7 +20,7 @@ from invad.errors import DataError, ImageError, RunError, SettingsError
 from invad.files import write_text
 from invad.inference.calibration import FILE, UNKNOWN, Calibration, Method
 from invad.inference.checksum import model_checksum
-from invad.inference.inputs import class_of, list_inputs, trained_as
+from invad.inference.inputs import class_of, list_inputs
 from invad.inference.predictor import Predictor
 from invad.inference.scorer import folded_scorer
 from invad.inference.thresholds import (

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from invad.data.images import SUFFIXES, is_hidden, is_image
-from invad.data.mvtec import folder_name, nearest
+from invad.data.mvtec import nearest
 from invad.errors import DataError, SettingsError
 
 Thing = TypeVar("Thing")
@@ -76,22 +76,6 @@ def class_of(path: Path, classes: Collection[str]) -> str | None:
     folders = path.parts[:-1]
     names = ("/".join(folders[start:end]) for end in range(len(folders), 0, -1) for start in range(end))
     return next((name for name in names if name in classes), None)
-
-
-def trained_as(name: str, root: Path, trained: Collection[str]) -> list[str]:
-    """Return the trained classes that a class of a data set may be: one where it is clear, none where it is new.
-
-    Training gives a class that several sets share its root's name in front.
-
-    Example:
-        >>> trained = {"north/bracket", "south/bracket", "screw"}
-        >>> [trained_as("bracket", Path(root), trained) for root in ("south", "east")]
-        [['south/bracket'], ['north/bracket', 'south/bracket']]
-    """
-    for one in (name, f"{folder_name(root)}/{name}"):
-        if one in trained:
-            return [one]
-    return sorted(one for one in trained if one.endswith(f"/{name}"))
 
 
 def spread(items: Sequence[Thing], count: int) -> list[Thing]:

@@ -1,11 +1,12 @@
 """3 x 3 convolutions with 4/9 of the multiplications, for large ones on CPUs.
 
-The result is cut into tiles of 2 x 2 positions, each of which depends on 4 x 4 positions of x. With the matrices below,
+The result is cut into tiles of 2 x 2 positions, each of which depends on 4 x 4 positions of x:
 
     tile = A^T [ (G weight G^T) * (B^T patch B) ] A,
 
 so that 16 products per channel pair give four results, where a sum over the kernel takes 36. The products of one of the
-16 places, over all channels and tiles, are one matrix product. B, G and A are applied as the additions they stand for.
+16 places, over all channels and tiles, are one matrix product. B and A are applied as additions, along one axis after
+the other; G G^T is one small matrix.
 
 In fp32 the result is as exact as an ordinary convolution's, which adds more numbers up. In bf16 it is rounded more
 often: the error is some 0.7 % of the result's size instead of 0.2 %.
@@ -26,8 +27,9 @@ FEWEST_CHANNELS = 256
 """In and out, for which transforming tiles costs less than it saves."""
 LEAST_WORK = 1 << 30
 """Positions of a batch, times channels in, times channels out, for which transforming the weights does, too."""
-TILES_AT_ONCE = 1 << 22
-"""Numbers of transformed tiles that are held at a time, so that they stay in the processor's cache."""
+TILES_AT_ONCE = 1 << 23
+"""Numbers of transformed tiles, in and out, that are held at a time, so that they stay in the processor's cache; where
+the kernel has more, as many as it has."""
 
 Along = Tensor | Sequence[Tensor]
 """What lies along one axis of a tile: the first index is the place in it."""
@@ -48,8 +50,10 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         >>> convolve(torch.rand(2, 8, 4, 4), torch.rand(8, 8, 3, 3), torch.zeros(8)).shape
         torch.Size([2, 8, 4, 4])
     """
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    if not pays(x, weight, dtype):
+    dtype = x.dtype
+    if torch.is_autocast_enabled("cpu") and dtype != torch.float64:
+        dtype = torch.get_autocast_dtype("cpu")
+    if torch.compiler.is_compiling() or not pays(x, weight, dtype):  # an exported graph has any batch
         return F.conv2d(x, weight, bias, padding=1)
     with torch.autocast("cpu", enabled=False):
         return _Winograd.apply(x.to(dtype), weight.to(dtype), bias.to(dtype))  # type: ignore[no-any-return]
@@ -64,18 +68,19 @@ def pays(x: Tensor, weight: Tensor, dtype: torch.dtype) -> bool:
     c_out = weight.shape[0]
     if x.device.type != "cpu" or height % 2 or width % 2 or min(c_in, c_out) < FEWEST_CHANNELS:
         return False
-    return batch * height * width * c_in * c_out >= LEAST_WORK and not (dtype == torch.bfloat16 and _has_amx())
+    return batch * height * width * c_in * c_out >= LEAST_WORK and not (dtype == torch.bfloat16 and _may_have_amx())
 
 
 @cache
-def _has_amx() -> bool:
+def _may_have_amx() -> bool:
     from invad.devices import processor_flags  # which imports the settings, and they the model
 
-    return any("amx" in flag for flag in processor_flags())
+    flags = processor_flags()
+    return not flags or any("amx" in flag for flag in flags)
 
 
 class WinogradConv(nn.Module):
-    """The same for inference: its weights are transformed once.
+    """A 3 x 3 convolution for inference, whose weights are transformed once.
 
     Args:
         layer: a convolution that `fits`.
@@ -108,7 +113,7 @@ class WinogradConv(nn.Module):
 
 
 class _Winograd(torch.autograd.Function):
-    """The convolution and its gradients; all of them are sums of the same 16 matrix products."""
+    """The convolution and its gradients, each of them 16 matrix products."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -120,66 +125,72 @@ class _Winograd(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, kernel = ctx.saved_tensors
-        x, gradient = _channels_last(x), _channels_last(gradient)
-        towards_x = torch.empty_like(x)
+        x, gradient = _framed(x), gradient.permute(0, 2, 3, 1).contiguous()
+        towards_x = torch.zeros_like(x)
         exact = torch.promote_types(kernel.dtype, torch.float32)
         towards_kernel: Tensor | None = None
-        for images in _blocks(x, kernel):
-            of_result = result_tiles_adjoint(gradient[images])  # (16, T, C_out)
-            input_tiles_adjoint(of_result @ kernel, out=towards_x[images])
-            part = of_result.transpose(1, 2) @ input_tiles(x[images])  # (16, C_out, C_in)
+        for images, rows in _blocks(gradient.shape, kernel):
+            of_result = result_tiles_adjoint(gradient[images, rows])  # (16, T, C_out)
+            input_tiles_adjoint(of_result @ kernel, towards_x[images, _with_frame(rows)])
+            part = of_result.transpose(1, 2) @ input_tiles(x[images, _with_frame(rows)])  # (16, C_out, C_in)
             towards_kernel = part if towards_kernel is None else towards_kernel.to(exact).add_(part)
         assert towards_kernel is not None
         towards_weight = kernel_tiles_adjoint(towards_kernel.to(kernel.dtype))
-        return towards_x.permute(0, 3, 1, 2), towards_weight, gradient.sum(dim=(0, 1, 2))
+        return towards_x[:, 1:-1, 1:-1].permute(0, 3, 1, 2), towards_weight, gradient.sum(dim=(0, 1, 2))
 
 
 def _convolved(x: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     """The convolution of x (B, C_in, h, w) by a transformed kernel (16, C_out, C_in)."""
-    x = _channels_last(x)
-    batch, height, width, _ = x.shape
+    batch, _, height, width = x.shape
     result = x.new_empty(batch, height, width, kernel.shape[1])
-    for images in _blocks(x, kernel):
-        products = input_tiles(x[images]) @ kernel.transpose(1, 2)  # (16, T, C_out)
+    x = _framed(x)
+    for images, rows in _blocks(result.shape, kernel):
+        products = input_tiles(x[images, _with_frame(rows)]) @ kernel.transpose(1, 2)  # (16, T, C_out)
         products[5] += bias  # which A adds to all four results
-        result_tiles(products, out=result[images])
+        result_tiles(products, result[images, rows])
     return result.permute(0, 3, 1, 2)
 
 
-def _channels_last(x: Tensor) -> Tensor:
-    """(B, C, h, w) as (B, h, w, C) in one piece; no copy where its memory format has channels last."""
-    return x.permute(0, 2, 3, 1).contiguous()
+def _framed(x: Tensor) -> Tensor:
+    """(B, C, h, w) as (B, h + 2, w + 2, C), with zeros around each image."""
+    return F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).contiguous()
 
 
-def _blocks(x: Tensor, kernel: Tensor) -> Iterator[slice]:
-    """The images of x (B, h, w, C_in), some at a time: few tiles, but no fewer than the kernel has numbers."""
-    batch, height, width, _ = x.shape
-    tiles_of_one = 4 * height * width * (kernel.shape[1] + kernel.shape[2])
-    count = max(1, max(TILES_AT_ONCE, kernel.numel()) // tiles_of_one)
-    return (slice(i, min(i + count, batch)) for i in range(0, batch, count))
+def _with_frame(rows: slice) -> slice:
+    """The rows of a framed image that these rows of the result depend on."""
+    return slice(rows.start, rows.stop + 2)
+
+
+def _blocks(shape: Sequence[int], kernel: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Images and rows of a result (B, h, w, C_out): whole images, or rows of one, whose tiles are held at a time."""
+    batch, height, width, _ = shape
+    numbers_of_two_rows = 8 * width * (kernel.shape[1] + kernel.shape[2])
+    twos = max(1, max(TILES_AT_ONCE, kernel.numel()) // numbers_of_two_rows)
+    images, rows = max(1, twos // (height // 2)), min(2 * twos, height)
+    for first in range(0, batch, images):
+        for row in range(0, height, rows):
+            yield slice(first, min(first + images, batch)), slice(row, min(row + rows, height))
 
 
 def input_tiles(x: Tensor) -> Tensor:
-    """B^T patch B of every tile: x (B, h, w, C) -> (16, B * h/2 * w/2, C)."""
+    """B^T patch B of every tile: framed x (B, h + 2, w + 2, C) -> (16, B * h/2 * w/2, C)."""
     batch, height, width, channels = x.shape
-    down, across = height // 2, width // 2
-    x = F.pad(x, (0, 0, 1, 1, 1, 1))
-    rows = x.new_empty(4, batch, down, width + 2, channels)
+    height, width = height - 2, width - 2
+    rows = x.new_empty(4, batch, height // 2, width + 2, channels)
     _input([x[:, i : i + height : 2] for i in range(4)], rows)
-    tiles = x.new_empty(4, 4, batch, down, across, channels)
+    tiles = x.new_empty(4, 4, batch, height // 2, width // 2, channels)
     _input([rows[:, :, :, i : i + width : 2] for i in range(4)], tiles.transpose(0, 1))
-    return tiles.view(16, batch * down * across, channels)
+    return tiles.view(16, -1, channels)
 
 
 def input_tiles_adjoint(tiles: Tensor, out: Tensor) -> None:
-    """Write the gradient of x, (B, h, w, C), from that of its tiles, (16, B * h/2 * w/2, C)."""
+    """Add the gradient of the tiles, (16, B * h/2 * w/2, C), to that of framed x, (B, h + 2, w + 2, C)."""
     batch, height, width, channels = out.shape
+    height, width = height - 2, width - 2
     tiles = tiles.view(4, 4, batch, height // 2, width // 2, channels)
     rows = tiles.new_zeros(4, batch, height // 2, width + 2, channels)
     _input_adjoint(tiles.transpose(0, 1), [rows[:, :, :, i : i + width : 2] for i in range(4)])
-    x = tiles.new_zeros(batch, height + 2, width + 2, channels)
-    _input_adjoint(rows, [x[:, i : i + height : 2] for i in range(4)])
-    out.copy_(x[:, 1:-1, 1:-1])
+    _input_adjoint(rows, [out[:, i : i + height : 2] for i in range(4)])
 
 
 def result_tiles(products: Tensor, out: Tensor) -> None:
