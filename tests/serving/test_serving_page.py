@@ -453,8 +453,7 @@ def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictur
         at.press("m")
         image = at.page.locator("#marks-list img")
         image.wait_for()
-        at.page.wait_for_load_state("networkidle")
-        assert image.evaluate("image => image.naturalWidth") > 0
+        at.page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
         assert at.page.evaluate("Object.values(localStorage).join() + document.cookie") == ""
         assert at.page.evaluate("Object.values(sessionStorage).join()") == token
 
