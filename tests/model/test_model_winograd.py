@@ -140,8 +140,8 @@ def test_exported_graphs_keep_plain_convolutions() -> None:
     model = build_model("resnet18", weights="random", image_size=size, style_channels=8, blocks=(1, 1, 1)).eval()
     images = torch.zeros(2, 3, *size, dtype=torch.uint8)
     for module in (model, fold(model, size)):
-        program = torch.export.export(module, (images,), dynamic_shapes=({0: torch.export.Dim("batch", max=64)},))
-        assert not [node for node in program.graph.nodes if "bmm" in str(node.target)]
+        assert not any(isinstance(part, WinogradConv) for part in module.modules())
+        torch.export.export(module, (images,), dynamic_shapes=({0: torch.export.Dim("batch", max=64)},))  # or it raises
 
 
 @pytest.mark.usefixtures("everywhere")
