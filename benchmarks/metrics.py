@@ -131,7 +131,7 @@ def anomalib(maps: NDArray[Any], masks: NDArray[Any], labels: NDArray[Any]) -> A
 
 def adeval(maps: NDArray[Any], masks: NDArray[Any], labels: NDArray[Any]) -> Answers:
     if not hasattr(np, "trapz"):
-        setattr(np, "trapz", np.trapezoid)  # noqa: B010  # adeval 1.1 calls it; NumPy 2.4 has it no more
+        np.trapz = np.trapezoid  # type: ignore[attr-defined]  # adeval 1.1 calls it; NumPy 2.4 has it no more
     import adeval
 
     image = adeval.auroc_and_aupr(maps.max((1, 2)), labels, nstrips=1000)

@@ -194,7 +194,7 @@ def test_evaluation_while_training_and_two_sets(data: Path, tmp_path: Path) -> N
     for sets in (["other"], ["third", "other"]):
         specs = [f"folder:{tmp_path / name}" for name in sets]
         one = invad.evaluate(out, data=specs, classes=["wood"], bootstrap=0, quiet=True)
-        assert [c.name for c in one.results[0].classes] == ["other/wood"], "called as in training, and so decided"
+        assert [c.name for c in one.results[0].classes] == ["other/wood"], "called as in training"
 
 
 def test_batch_larger_than_the_set_keeps_its_short_batch(data: Path, tmp_path: Path) -> None:
