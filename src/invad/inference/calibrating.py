@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from invad.data import open_dataset, open_datasets
+from invad.data import open_datasets
 from invad.data.dataset import trained_as
 from invad.data.hashing import content_hashes
 from invad.data.index import listed
@@ -297,10 +297,10 @@ def _labelled(run: Run, spec: str | None) -> tuple[list[Sample], list[str]]:
     """The images of a labelled data set, their classes called as in training, and a notice of those that may be two."""
     if spec is None:
         return [], []
-    data, trained = open_dataset(spec), _trained_classes(run)
+    trained = _trained_classes(run)
+    data = open_datasets([spec], trained=trained)
     found = {name: trained_as(name, data.root, trained) for name in data.classes}
-    names = {name: may_be[0] if len(may_be) == 1 else name for name, may_be in found.items()}
-    samples = [Sample(path=r.image, class_name=names[r.class_name], anomalous=r.anomalous) for r in data.records]
+    samples = [Sample(path=r.image, class_name=r.class_name, anomalous=r.anomalous) for r in data.records]
     notices = [
         f"the class {name} of {spec} may be {' or '.join(may_be)}, which go by the overall threshold therefore; to say "
         f"which it is, give the set's folder the name that stands in front"
