@@ -53,6 +53,13 @@ def test_hidden_files_and_folders_are_left_out(folder: Path) -> None:
     assert names(folder / "b/.*", folder / "b/._2.png") == [".5.png", "._2.png", "._2.png"], "where they are named"
 
 
+def test_masks_are_no_photos(folder: Path) -> None:
+    (folder / "b/ground_truth/hole").mkdir(parents=True)
+    (folder / "b/ground_truth/hole/2_mask.png").touch()
+    assert names(folder) == ["4.bmp", "3.tif", "1.JPG", "2.png"]
+    assert names(folder / "b/ground_truth") == ["2_mask.png"], "where they are named"
+
+
 def test_links_in_a_circle_end(folder: Path) -> None:
     (folder / "b/again").symlink_to(folder, target_is_directory=True)
     (folder / "c").symlink_to(folder / "a", target_is_directory=True)

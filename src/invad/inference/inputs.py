@@ -2,7 +2,8 @@
 
 A root is an image, a folder that is searched, a pattern such as `photos/**/*.png`, a manifest (CSV with a header, or
 JSON lines, with `image` and perhaps `class`; relative paths start at the manifest), or `-` for standard input, a path
-a line. Hidden files and folders are left out by folders and patterns, unless a pattern names their dot.
+a line. Hidden files and folders are left out by folders and patterns, unless a pattern names their dot; so are, by
+folders, the masks in `ground_truth`.
 """
 
 import csv
@@ -27,6 +28,8 @@ Thing = TypeVar("Thing")
 STDIN = "-"
 MANIFESTS = frozenset({".csv", ".jsonl", ".ndjson"})
 """What counts as a list of images, in lower case."""
+MASKS = "ground_truth"
+"""The folder of a data set whose pictures are outlines of defects, not photos."""
 SORTED_ENTRIES = 1_000_000
 """Entries of one folder, or matches of one pattern, that are sorted by name; more come as the file system has them."""
 
@@ -123,7 +126,7 @@ def _walk(folder: Path, skipped: frozenset[Path], above: tuple[Path, ...]) -> It
         raise DataError(f"cannot look into the folder {folder}: {error.strerror}") from error
     folders = []
     for entry in entries:
-        if entry.is_dir() and not is_hidden(entry.name):
+        if entry.is_dir() and not is_hidden(entry.name) and entry.name != MASKS:
             folders.append(entry.name)
         elif is_image(entry.name) and entry.is_file():
             yield folder / entry.name
