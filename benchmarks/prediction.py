@@ -1,10 +1,10 @@
 """How much of the model's own speed is left when images are predicted, and print the table of docs/line.md.
 
-    python benchmarks/prediction.py [--images 48] [--passes 8]
+    python benchmarks/prediction.py [--images 48] [--passes 8] [--model parts.xml]
 
 Each row is images a second, the median of several passes, beside the model alone on the same batches in the same
-passes. The model is an InvAD-lite over ResNet-18 of random weights, whose speed is that of a trained one; the images
-are of chance.
+passes: the same scorer, given batches that are ready. It is a run, an exported file, or else an InvAD-lite over
+ResNet-18 of random weights, whose speed is that of a trained one; the images are of chance.
 """
 
 import argparse
@@ -19,21 +19,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from invad.colours import ColourScale
-from invad.devices import choose_device, to_device
+from invad.data.images import resize_image
+from invad.devices import choose_device
 from invad.inference.calibration import Calibration
+from invad.inference.opening import open_model
 from invad.inference.predicting import Output, Predicting
 from invad.inference.predictor import Predictor
-from invad.inference.scorer import folded_scorer
+from invad.inference.scorer import Scorer, folded_scorer
 from invad.inference.sharding import Shard
 from invad.inference.thresholds import from_normal
-from invad.model import InvAD, build_model
+from invad.model import build_model
 from invad.runs import environment
-from invad.scoring import anomaly_map, image_score
 
 SIZE = (256, 256)
 BATCH = 8
@@ -44,17 +44,17 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48, help="images in a pass")
     parser.add_argument("--passes", type=int, default=8)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--model", type=Path, help="a run or an exported file")
     options = parser.parse_args()
-    device = choose_device(options.device)
-    model = build_model("resnet18", weights="random", image_size=SIZE, blocks=(4, 4, 4)).eval().to(device)
+    scorer = chosen(options.model, options.device)
     pictures = [picture(i, (900, 900)) for i in range(16)]
-    pixels = [np.asarray(Image.fromarray(one).resize(SIZE)) for one in pictures] * -(-options.images // 16)
+    pixels = [resize_image(one, scorer.size) for one in pictures] * -(-options.images // 16)
     pixels = pixels[: options.images]
-    predictor = calibrated(model, pixels[:16])
+    predictor = calibrated(scorer, pixels[:16])
     with tempfile.TemporaryDirectory() as folder:
         files = written(Path(folder), pictures, options.images)
         rows: dict[str, Callable[[], int]] = {
-            "the model alone": lambda: alone(model, pixels, device),
+            "the model alone": lambda: alone(scorer, pixels),
             "pixels of the model's size, in memory": lambda: sum(1 for _ in predictor.stream(pixels, batch_size=BATCH)),
             "`invad predict` on 900 x 900 JPEG files": lambda: command(predictor, files, None),
             "the same, with overlays": lambda: command(predictor, files, ColourScale(0.2, 0.6)),
@@ -83,15 +83,19 @@ def measure(rows: dict[str, Callable[[], int]], passes: int) -> dict[str, list[f
     return found
 
 
-def alone(model: InvAD, pixels: list[NDArray[np.uint8]], device: torch.device) -> int:
+def chosen(path: Path | None, device: str) -> Scorer:
+    """The model that was named, or one of random weights."""
+    if path is not None:
+        return open_model(path, device=device).scorer
+    model = build_model("resnet18", weights="random", image_size=SIZE, blocks=(4, 4, 4)).eval()
+    return folded_scorer(model, SIZE, choose_device(device))
+
+
+def alone(scorer: Scorer, pixels: list[NDArray[np.uint8]]) -> int:
     """The model, its map and score on batches that are ready; nothing else."""
     blocks = [np.stack(pixels[i : i + BATCH]) for i in range(0, len(pixels), BATCH)]
-    with torch.inference_mode():
-        for block in blocks:
-            features, predictions = model(to_device(block, device))
-            maps = anomaly_map(features, predictions, SIZE)
-            image_score(maps).cpu()
-            maps.cpu()
+    for block in blocks:
+        scorer(block)
     return len(pixels)
 
 
@@ -106,9 +110,9 @@ def command(predictor: Predictor, folder: Path, scale: ColourScale | None) -> in
     return count
 
 
-def calibrated(model: InvAD, pixels: list[NDArray[np.uint8]]) -> Predictor:
+def calibrated(scorer: Scorer, pixels: list[NDArray[np.uint8]]) -> Predictor:
     """A predictor that decides, by thresholds between the scores of some images."""
-    scores = sorted(prediction.score for prediction in Predictor(folded_scorer(model, SIZE)).stream(pixels))
+    scores = sorted(prediction.score for prediction in Predictor(scorer).stream(pixels))
     calibration = Calibration(
         method="false-alarms",
         wanted=0.5,
@@ -117,7 +121,7 @@ def calibrated(model: InvAD, pixels: list[NDArray[np.uint8]]) -> Predictor:
         images="of chance",
         model="",
     )
-    return Predictor(folded_scorer(model, SIZE), calibration=calibration)
+    return Predictor(scorer, calibration=calibration)
 
 
 def picture(seed: int, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -1,21 +1,15 @@
 """Models at work compute as training does: cuDNN would else compute fp32 in TF32, in another order each time."""
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
-from invad import evaluation
-from invad.inference.scorer import TorchScorer
+from invad.inference.scorer import TorchScorer, plain_scorer
+from invad.model import build_model
 
 
 class Probe(nn.Module):
     """What cuDNN is told while a model runs."""
-
-    sigma = 4.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,10 +31,9 @@ def test_predicting() -> None:
     assert probe.told == [(True, False)] and not torch.backends.cudnn.deterministic
 
 
-def test_evaluating(monkeypatch: pytest.MonkeyPatch) -> None:
-    probe = Probe()
-    monkeypatch.setattr(evaluation, "batches", lambda source, blocks: [(block, IMAGES) for block in blocks])
-    monkeypatch.setattr(evaluation, "anomaly_map", lambda features, predictions, size, sigma: features)
-    source = SimpleNamespace(records=(Path("x"),))
-    list(evaluation.score_blocks(probe, source, [np.array([0])], CPU))  # type: ignore[arg-type]
-    assert probe.told == [(True, False)]
+def test_evaluating() -> None:
+    model = build_model("analytic", image_size=(32, 32), blocks=(1, 1, 1))
+    told: list[bool] = []
+    model.decoder.register_forward_pre_hook(lambda *_: told.append(torch.backends.cudnn.deterministic))
+    plain_scorer(model, (32, 32))(np.zeros((1, 32, 32, 3), dtype=np.uint8))
+    assert told == [True] and not model.training

@@ -12,19 +12,17 @@ from rich.progress import track
 
 from invad.data import DataSet, ImageSource, batches, check_masks, open_datasets
 from invad.data.dataset import full_spec
-from invad.devices import exact_arithmetic, to_device
-from invad.errors import DataError
+from invad.errors import DataError, SettingsError
 from invad.files import write_text
 from invad.inference.calibration import Calibration, read_calibration
 from invad.inference.checksum import model_checksum
+from invad.inference.predictor import load
+from invad.inference.scorer import Scorer, plain_scorer
 from invad.metrics import PROTOCOLS, Evaluator, Protocol, Results, to_csv, to_json, to_markdown
-from invad.model import InvAD
 from invad.processes import Processes, start_processes
 from invad.records import Record
 from invad.runs import Run, load_model
 from invad.saved_evaluation import Evaluation, Request, forget, keep
-from invad.scoring import anomaly_map, image_score
-from invad.settings import TrainSettings
 
 BATCH_SIZE = 16
 
@@ -40,22 +38,26 @@ def evaluate(
     bootstrap: int = 0,
     threshold: float | None = None,
     save_maps: Path | str | None = None,
+    out: Path | str | None = None,
     device: str = "auto",
     quiet: bool = False,
 ) -> Evaluation:
     """Evaluate a run on test images and write the results into its folder `evaluation`, with all that a report needs.
 
+    An exported file is evaluated likewise, as what runs it computes.
+
     Args:
-        run: a run, or its folder.
-        data: data sets as LAYOUT:ROOT; none given: those that the run was trained on.
+        run: a run, its folder, or a file that `invad export` made.
+        data: data sets as LAYOUT:ROOT; none given: those that the run was trained on. A file does not know those.
         classes: the classes to evaluate; none given: all.
         views: the cameras to evaluate; none given: all, or those of the run where no data is given.
         split: which split of COCO-AD; None: the run's where no data is given.
         protocols: `exact`, `paper`, or both (see `invad.metrics`).
         bootstrap: resamples for 95 % confidence intervals over images; 0: none.
         threshold: the image score from which on an image counts as found, for the recall of each type of defect;
-            None: those of the run's calibration, if it has one, and a note of what they find and what they promised.
+            None: those of the calibration, if there is one, and a note of what they find and what they promised.
         save_maps: an empty folder to write the maps into, for `evaluate_maps`; None: they are not kept.
+        out: of an exported file: a folder, new or empty, for its results; None: they are returned alone.
         device: as in `TrainSettings`.
         quiet: show no progress.
 
@@ -64,11 +66,11 @@ def evaluate(
 
     Raises:
         RunError: there is no such run, its calibration is of another model, or its results cannot be written.
+        ModelFileError: the file is damaged, changed, of a newer format, or not made by `invad export`.
+        SettingsError: no data is given for a file, a folder for the results of a run, or one that is not empty.
         DataError: the data set is not laid out as it should be, or has no test images.
         MetricError: the folder of `save_maps` holds maps already, or cannot be written.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
-    settings = run.settings()
     request = Request(
         data=tuple(full_spec(spec) for spec in data),
         classes=tuple(classes),
@@ -76,28 +78,39 @@ def evaluate(
         split=split,
         bootstrap=bootstrap,
     )
+    if not isinstance(run, Run) and Path(run).is_file():
+        return _evaluate_file(
+            Path(run),
+            request,
+            protocols=protocols,
+            threshold=threshold,
+            save_maps=save_maps,
+            out=None if out is None else Path(out),
+            device=device,
+            quiet=quiet,
+        )
+    run = run if isinstance(run, Run) else Run.open(run)
+    if out is not None:
+        raise SettingsError(f"the results of {run.path} go into its own folder; leave out --out")
+    settings = run.settings()
     dataset = open_test_set(run, request, trained=run.trained_classes())
     processes = start_processes(device)
     model = load_model(run)
     checksum = model_checksum(model)
     calibration = read_calibration(run.path, checksum) if threshold is None else None
-    own = {name: calibration.threshold(name).image for name in dataset.classes} if calibration else None
-    evaluation = evaluate_model(
-        model.to(processes.device),
+    evaluation = evaluate_scorer(
+        plain_scorer(model.to(processes.device), settings.size),
         dataset,
-        settings,
+        skip_unreadable=settings.skip_unreadable,
         processes=processes,
         protocols=protocols,
         bootstrap=bootstrap,
-        threshold=threshold if own is None else own,
+        threshold=_thresholds(calibration, dataset) or threshold,
         save_maps=save_maps,
         curves=True,
         quiet=quiet,
     )
-    notices = run.notices()
-    if calibration is not None:
-        notices += found_at_thresholds(calibration, evaluation)
-    evaluation = replace(evaluation, results=tuple(_with_warnings(r, notices) for r in evaluation.results))
+    evaluation = _noted(evaluation, calibration, run.notices())
     if processes.first:
         forget(run)
         for results in evaluation.results:
@@ -106,12 +119,64 @@ def evaluate(
     return evaluation
 
 
-def evaluate_model(
-    model: InvAD,
-    data: DataSet,
-    settings: TrainSettings,
+def _evaluate_file(
+    path: Path,
+    request: Request,
     *,
-    processes: Processes | None = None,
+    protocols: Sequence[Protocol],
+    threshold: float | None,
+    save_maps: Path | str | None,
+    out: Path | None,
+    device: str,
+    quiet: bool,
+) -> Evaluation:
+    """`evaluate` of an exported file, which knows its thresholds and classes, and nothing of where data lie."""
+    if not request.data:
+        raise SettingsError(f"{path} does not say where its data lie; name some: --data LAYOUT:ROOT")
+    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise SettingsError(f"{out} exists and is no empty folder; choose another --out")
+    predictor = load(path, device=device)
+    dataset = open_datasets(
+        request.data, request.classes, views=request.views, split=request.split, trained=predictor.classes
+    )
+    calibration = predictor.calibration if threshold is None else None
+    processes = start_processes("cpu")
+    evaluation = evaluate_scorer(
+        predictor.scorer,
+        dataset,
+        skip_unreadable=False,
+        processes=processes,
+        protocols=protocols,
+        bootstrap=request.bootstrap,
+        threshold=_thresholds(calibration, dataset) or threshold,
+        save_maps=save_maps,
+        quiet=quiet,
+    )
+    evaluation = _noted(evaluation, calibration, ())
+    if processes.first and out is not None:
+        for results in evaluation.results:
+            write_results(out, results)
+    return evaluation
+
+
+def _thresholds(calibration: Calibration | None, data: DataSet) -> dict[str, float] | None:
+    """The threshold of each class by a calibration, if there is one."""
+    return {name: calibration.threshold(name).image for name in data.classes} if calibration else None
+
+
+def _noted(evaluation: Evaluation, calibration: Calibration | None, notices: Sequence[str]) -> Evaluation:
+    """An evaluation with what else is to be said of it: notices, and what the calibrated thresholds find."""
+    if calibration is not None:
+        notices = (*notices, *found_at_thresholds(calibration, evaluation))
+    return replace(evaluation, results=tuple(_with_warnings(one, notices) for one in evaluation.results))
+
+
+def evaluate_scorer(
+    scorer: Scorer,
+    data: DataSet,
+    *,
+    skip_unreadable: bool,
+    processes: Processes,
     protocols: Sequence[Protocol] = PROTOCOLS,
     bootstrap: int = 0,
     threshold: float | Mapping[str, float] | None = None,
@@ -119,19 +184,18 @@ def evaluate_model(
     curves: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
-    """Evaluate a model in memory on the test images of a data set; as `evaluate`, or with thresholds by class.
+    """Evaluate a model that is open on the test images of a data set; as `evaluate`, or with thresholds by class.
 
     With `curves` the evaluation has what a threshold does to the pixels, which takes one more pass over them. Several
     processes share the images; the first one gathers the maps, computes, and tells the others.
     """
-    processes = processes or Processes(device=next(model.trained_parameters()).device)
     records = data.split("test")
     if not records:
         raise DataError(f"{data.root} holds no test image; expected some in CLASS/test/good/ and CLASS/test/DEFECT/")
-    source = ImageSource(records, settings.size, cache="none", skip_unreadable=settings.skip_unreadable)
+    source = ImageSource(records, scorer.size, cache="none", skip_unreadable=skip_unreadable)
     check_masks(source.records)
     evaluator = Evaluator(spool=save_maps if processes.first else None)
-    scores = fill(evaluator, model, source, processes=processes, quiet=quiet)
+    scores = fill(evaluator, scorer, source, processes=processes, quiet=quiet)
     if not processes.first:
         return processes.from_first(None)
     notices = (*data.notices, *skipped_notices(source, "test"))
@@ -142,12 +206,12 @@ def evaluate_model(
 
 
 def fill(
-    evaluator: Evaluator, model: InvAD, source: ImageSource, *, processes: Processes | None = None, quiet: bool = True
+    evaluator: Evaluator, scorer: Scorer, source: ImageSource, *, processes: Processes | None = None, quiet: bool = True
 ) -> NDArray[np.float32]:
     """Give an evaluator the maps of all images of a source, in order; return the images' scores, (N,)."""
     scores = np.zeros(len(source), dtype=np.float32)
     everything = np.arange(len(source))
-    for indices, maps, batch_scores in score_images(model, source, everything, processes=processes, quiet=quiet):
+    for indices, maps, batch_scores in score_images(scorer, source, everything, processes=processes, quiet=quiet):
         chosen = [source.records[i] for i in indices]
         evaluator.update(
             maps,
@@ -247,7 +311,7 @@ Scored = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 
 def score_images(
-    model: InvAD,
+    scorer: Scorer,
     source: ImageSource,
     chosen: NDArray[np.int64],
     *,
@@ -260,10 +324,9 @@ def score_images(
     Several processes take turns with the batches, which are those of one process, so that the maps are the same to the
     bit. The first one yields all of them, the others none.
     """
-    device = next(model.trained_parameters()).device
-    processes = processes or Processes(device=device)
+    processes = processes or Processes(device=torch.device("cpu"))
     blocks = [chosen[first : first + batch_size] for first in range(0, len(chosen), batch_size)]
-    mine = score_blocks(model, source, blocks[processes.rank :: processes.count], device)
+    mine = score_blocks(scorer, source, blocks[processes.rank :: processes.count])
     rounds = range(-(-len(blocks) // processes.count))
     hidden = quiet or not processes.first
     for _ in track(rounds, "scoring ", console=Console(stderr=True), disable=hidden, transient=True):
@@ -272,17 +335,10 @@ def score_images(
                 yield scored
 
 
-def score_blocks(
-    model: InvAD, source: ImageSource, blocks: Sequence[NDArray[np.int64]], device: torch.device
-) -> Iterator[Scored]:
+def score_blocks(scorer: Scorer, source: ImageSource, blocks: Sequence[NDArray[np.int64]]) -> Iterator[Scored]:
     """Yield indices, maps and scores of each block of images."""
-    model.eval()
     for indices, images in batches(source, blocks):
-        with torch.inference_mode(), exact_arithmetic():
-            features, predictions = model(to_device(images, device))
-            maps = anomaly_map(features, predictions, images.shape[1:3], sigma=model.sigma)  # (B, H, W)
-            scored = indices, maps.cpu().numpy(), image_score(maps).cpu().numpy()
-        yield scored
+        yield indices, *scorer(images)
 
 
 def skipped_notices(source: ImageSource, what: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from invad.errors import RunError
 from invad.evaluation import score_images
 from invad.inference.calibration import Calibration, read_calibration
 from invad.inference.checksum import model_checksum
+from invad.inference.scorer import plain_scorer
 from invad.metrics import UndefinedMetricError, sweep_images
 from invad.model import InvAD
 from invad.provenance import look_at_data, published_row, tell_facts
@@ -148,8 +149,9 @@ def _examples(run: Run, evaluation: Evaluation, model: InvAD, device: str) -> It
 
 def make_maps(run: Run, model: InvAD, records: Sequence[Record], device: str) -> list[NDArray[np.float32]]:
     """Return the map of each image, (h, w)."""
-    source = ImageSource(records, run.settings().size, cache="none")
-    scored = score_images(model.to(choose_device(device)), source, np.arange(len(records)))
+    size = run.settings().size
+    scorer = plain_scorer(model.to(choose_device(device)), size)
+    scored = score_images(scorer, ImageSource(records, size, cache="none"), np.arange(len(records)))
     return [one for _, maps, _ in scored for one in maps]
 
 

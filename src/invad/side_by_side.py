@@ -12,6 +12,7 @@ from invad.data.images import read_image, read_mask
 from invad.devices import choose_device
 from invad.errors import DataError, RunError, SettingsError
 from invad.evaluation import fill, open_test_set
+from invad.inference.scorer import plain_scorer
 from invad.metrics import Evaluator
 from invad.records import Record
 from invad.report.gallery import shrink, shrink_mask
@@ -119,9 +120,9 @@ def _require_same(runs: Sequence[Run], found: Sequence[Found]) -> None:
 def _score(run: Run, records: Sequence[Record], device: str, quiet: bool) -> tuple[Evaluator, NDArray[np.float32]]:
     if not quiet:
         Console(stderr=True).print(f"scoring {len(records)} images by {run.path}", highlight=False, markup=False)
-    source = ImageSource(records, run.settings().size, cache="none")
-    evaluator = Evaluator()
-    return evaluator, fill(evaluator, load_model(run).to(choose_device(device)), source, quiet=quiet)
+    size, evaluator = run.settings().size, Evaluator()
+    scorer = plain_scorer(load_model(run).to(choose_device(device)), size)
+    return evaluator, fill(evaluator, scorer, ImageSource(records, size, cache="none"), quiet=quiet)
 
 
 def _names(runs: Sequence[Run]) -> list[str]:

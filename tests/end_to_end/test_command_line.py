@@ -86,7 +86,7 @@ def test_metrics_again_from_saved_maps(trained: Path, tmp_path: Path, capsys: py
     ("argv", "word"),
     [
         ([], "Name a run folder"),
-        (["runs/a", "--from-maps", "maps"], "RUN cannot go with --from-maps"),
+        (["runs/a", "--from-maps", "maps"], "MODEL cannot go with --from-maps"),
         (["--from-maps", "maps", "--data", "folder:x"], "--data cannot go with"),
         (["--from-maps", "maps", "--device", "cpu"], "--device cannot go with"),
         (["--from-maps", "maps"], "holds no maps"),

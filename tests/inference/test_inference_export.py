@@ -69,6 +69,34 @@ def photos(batch: int, height: int, width: int) -> NDArray[np.uint8]:
     return np.stack([np.asarray(image.resize((width, height), Image.Resampling.BICUBIC)) for image in coarse])
 
 
+def test_a_file_is_evaluated_as_its_run(trained: Path, exported: Callable[[str], Path], tmp_path: Path) -> None:
+    run = Run.open(trained)
+    file, data = str(exported("onnx")), run.settings().data
+    invad_command(["evaluate", file, "--data", *data, "--bootstrap", "0", "--out", str(tmp_path / "found")])
+    names = {f"results-{protocol}.{kind}" for protocol in ("exact", "paper") for kind in ("json", "csv", "md")}
+    assert {path.name for path in (tmp_path / "found").iterdir()} == names
+    found, wanted = invad.evaluate(file, data=data, quiet=True), invad.evaluate(trained, quiet=True)
+    assert np.allclose(found.scores, wanted.scores, atol=1e-5)
+    for one, other in zip(found.results, wanted.results, strict=True):
+        assert one.mean == pytest.approx(other.mean, abs=1e-3)
+        assert one.classes[0].defects == other.classes[0].defects, "found by the thresholds that ride inside"
+    assert any("the calibrated threshold" in text for text in found.results[0].warnings)
+    assert json.loads((tmp_path / "found/results-exact.json").read_text())["mean"] == found.results[0].mean
+
+
+def test_a_file_says_what_it_needs_to_be_evaluated(
+    trained: Path, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    file, data = exported("onnx"), Run.open(trained).settings().data
+    with pytest.raises(SettingsError, match="does not say where its data lie; name some: --data"):
+        invad.evaluate(file, quiet=True)
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(SettingsError, match="is no empty folder"):
+        invad.evaluate(file, data=data, out=tmp_path, quiet=True)
+    with pytest.raises(SettingsError, match="go into its own folder"):
+        invad.evaluate(trained, out=tmp_path / "found", quiet=True)
+
+
 @pytest.mark.parametrize("kind", FILES)
 def test_a_file_scores_as_its_run(kind: str, trained: Path, exported: Callable[[str], Path]) -> None:
     scorer = open_model(exported(kind), device="cpu").scorer

@@ -21,10 +21,10 @@ BOOTSTRAP = 200
 class Evaluate:
     """Compute all metrics of a run on test images: tables here, and as JSON, CSV and Markdown in its folder."""
 
-    run_path: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = None
-    """A run folder made by `invad train`; left out with --from-maps."""
+    run_path: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = None
+    """A run folder made by `invad train`, or a file made by `invad export`; left out with --from-maps."""
     data: tuple[str, ...] = ()
-    """Data sets as LAYOUT:ROOT. None given: those that the run was trained on."""
+    """Data sets as LAYOUT:ROOT. None given: those that the run was trained on; an exported file needs some."""
     classes: tuple[str, ...] = ()
     """The classes to evaluate. None given: all."""
     views: tuple[str, ...] = ()
@@ -42,8 +42,10 @@ class Evaluate:
     """An empty folder to write the anomaly maps into, for --from-maps."""
     from_maps: Path | None = None
     """Maps on disk, of this program or another (see docs/metrics.md): metrics without a model, written beside them."""
+    out: Path | None = None
+    """Of an exported file: a folder, new or empty, for JSON, CSV and Markdown. None: tables here alone."""
     report: bool = True
-    """Write a page with pictures too; not with --from-maps."""
+    """Write a page with pictures too; of a run alone."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
 
@@ -55,7 +57,9 @@ class Evaluate:
             show(evaluate_maps(self.from_maps, protocols=protocols, bootstrap=self.bootstrap, threshold=self.threshold))
             return
         if self.run_path is None:
-            raise SettingsError("what is to be evaluated? Name a run folder, or maps by --from-maps FOLDER")
+            raise SettingsError(
+                "what is to be evaluated? Name a run folder, an exported file, or maps by --from-maps FOLDER"
+            )
         evaluation = evaluate(
             self.run_path,
             data=self.data,
@@ -66,13 +70,14 @@ class Evaluate:
             bootstrap=self.bootstrap,
             threshold=self.threshold,
             save_maps=self.save_maps,
+            out=self.out,
             device=self.device,
             quiet=not is_first(),
         )
         if not is_first():
             return
         show(evaluation.results)
-        if self.report:
+        if self.report and self.run_path.is_dir():
             from invad.reporting import report
 
             page = report(self.run_path, device=self.device)
@@ -81,9 +86,9 @@ class Evaluate:
     def _refuse_with_maps(self) -> None:
         """No option that needs a model is passed over in silence."""
         plain = type(self)()
-        for name in ("run_path", "data", "classes", "views", "split", "save_maps", "device"):
+        for name in ("run_path", "data", "classes", "views", "split", "save_maps", "out", "device"):
             if getattr(self, name) != getattr(plain, name):
-                option = "RUN" if name == "run_path" else f"--{name.replace('_', '-')}"
+                option = "MODEL" if name == "run_path" else f"--{name.replace('_', '-')}"
                 raise SettingsError(f"{option} cannot go with --from-maps, which needs no model: leave one of them out")
 
 

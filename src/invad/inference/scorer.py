@@ -87,7 +87,7 @@ def folded_scorer(
 
 def plain_scorer(model: InvAD, size: Size) -> TorchScorer:
     """Return the scorer of a model as it was trained, as evaluation runs it: what all others are compared with."""
-    return TorchScorer(_Plain(model, size), size, next(model.trained_parameters()).device)
+    return TorchScorer(_Plain(model, size).eval(), size, next(model.trained_parameters()).device)
 
 
 class _Plain(nn.Module):

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from invad.checkpoint import Position, load_checkpoint, save_checkpoint, write_checkpoint
 from invad.errors import RunError
-from invad.evaluation import evaluate_model
+from invad.evaluation import evaluate_scorer
 from invad.inference.calibrating import calibrate_run
+from invad.inference.scorer import plain_scorer
 from invad.model import InvAD
 from invad.processes import Processes
 from invad.runs import Run
@@ -127,8 +128,13 @@ def judge(job: Job, position: Position) -> Position:
 
 def watch(job: Job, epoch: int, total_steps: int) -> None:
     """Evaluate on the test images, for the log alone: nothing is chosen by it."""
-    evaluation = evaluate_model(
-        job.model, job.images.data, job.settings, protocols=("exact",), processes=job.processes, quiet=True
+    evaluation = evaluate_scorer(
+        plain_scorer(job.model, job.settings.size),
+        job.images.data,
+        skip_unreadable=job.settings.skip_unreadable,
+        protocols=("exact",),
+        processes=job.processes,
+        quiet=True,
     )
     if job.processes.first:
         mean = evaluation.results[0].mean

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from invad.colours import ColourScale, Ends
 from invad.data import ImageSource
 from invad.evaluation import score_images
+from invad.inference.scorer import plain_scorer
 from invad.model import InvAD
 
 SCALE_IMAGES = 24
@@ -17,12 +18,13 @@ def colour_scale(model: InvAD, source: ImageSource) -> ColourScale:
 
     It is the same whatever unit or offset the maps have: those of raw and of standardised features differ in both.
     """
+    scorer = plain_scorer(model, source.size)
     names = np.array([record.class_name for record in source.records])
     scales: dict[str, Ends] = {}
     for name in np.unique(names):
         members = np.flatnonzero(names == name)
         few = members[np.linspace(0, len(members) - 1, num=min(SCALE_IMAGES, len(members))).astype(np.int64)]
-        maps, peaks = zip(*((maps, peaks) for _, maps, peaks in score_images(model, source, few)), strict=True)
+        maps, peaks = zip(*((maps, peaks) for _, maps, peaks in score_images(scorer, source, few)), strict=True)
         scales[str(name)] = scale_of_normal(np.concatenate(maps), np.concatenate(peaks))
     return ColourScale.from_classes(scales)
 
