@@ -28,7 +28,7 @@ Change = Callable[[bytes], bytes]
 
 
 class Small(nn.Module):
-    """As little as a .pt2 of ours can be, with each kind of value: a weight, a constant, sizes, a split, a word."""
+    """As little as a .pt2 of ours can be, with each kind of value: weight, constant, device, size, list, word."""
 
     size = (8, 8)
 
@@ -38,7 +38,7 @@ class Small(nn.Module):
         self.register_buffer("offset", torch.tensor([0.25], dtype=torch.float64), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        x = images.float() * self.weight + self.offset
+        x = images.float() * self.weight + self.offset + torch.arange(3, device=images.device)
         red, rest = x.split([1, 2], dim=3)
         maps = nn.functional.gelu(red[..., 0] - rest.mean(-1), approximate="tanh") / (images.shape[1] * images.shape[2])
         return maps.float(), maps.amax((1, 2)).float()
@@ -237,6 +237,14 @@ def test_names_in_the_file_never_become_source(good: bytes, tmp_path: Path) -> N
     evil = rewritten(good, {MODEL: lambda data: data.replace(b'"images"', json.dumps(code).encode())})
     assert entry(evil, MODEL) != entry(good, MODEL)
     assert len(opened(evil)(IMAGES)[1]) == 2 and not proof.exists()
+
+
+def test_arguments_have_names_of_the_operator(good: bytes) -> None:
+    def change(program: dict[str, Any]) -> None:
+        program["graph_module"]["graph"]["nodes"][-1]["inputs"][0] |= {"name": "x=print()", "kind": 2}
+
+    with pytest.raises(ModelFileError, match=r"has no argument 'x=print\(\)'"):
+        opened(rewritten(good, {MODEL: in_program(change)}))
 
 
 @pytest.mark.parametrize(

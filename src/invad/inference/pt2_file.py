@@ -37,7 +37,7 @@ ENTRIES = re.compile(
 def pt2_bytes(graph: ImageGraph, manifest: Manifest) -> bytes:
     """Return the graph as the bytes of a .pt2 file, the manifest in its extra file `invad.json`.
 
-    The checksum is the archive's comment, the only place in a zip that no other checksum covers.
+    The checksum is the archive's comment, which none of the zip's own checksums covers.
 
     Raises:
         ModelFileError: torch cannot export this model, or writes another kind of archive (before 2.9); or the model

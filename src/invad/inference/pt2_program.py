@@ -29,8 +29,8 @@ OPERATORS = re.compile(
     "|eq|ne|lt|le|gt|ge|logical_and|logical_or|logical_not|bitwise_and|bitwise_or|bitwise_not|where|masked_fill"
     "|sum|mean|max|min|amax|amin|argmax|argmin|topk|std|std_mean|var|var_mean|linalg_vector_norm"
     "|linear|matmul|bmm|addmm|baddbmm|einsum|scaled_dot_product_attention|softmax|log_softmax|dropout|feature_dropout"
-    "|conv1d|conv2d|conv3d|conv_transpose2d|convolution|avg_pool2d|max_pool2d|adaptive_avg_pool2d|adaptive_max_pool2d"
-    "|im2col|col2im"
+    "|conv1d|conv2d|conv3d|conv_transpose2d|convolution|im2col|col2im"
+    "|avg_pool1d|avg_pool2d|max_pool2d|adaptive_avg_pool2d|adaptive_max_pool2d"
     "|batch_norm|group_norm|layer_norm|instance_norm|rms_norm"
     "|relu|relu6|leaky_relu|prelu|elu|celu|selu|gelu|glu|silu|mish|sigmoid|tanh|softplus|hardtanh|hardswish|hardsigmoid"
     "|pad|constant_pad_nd|reflection_pad2d|replication_pad2d|upsample_nearest2d|upsample_bilinear2d|upsample_bicubic2d"
@@ -39,7 +39,7 @@ OPERATORS = re.compile(
     "|view|view_as|reshape|reshape_as|flatten|unflatten|squeeze|unsqueeze|permute|transpose|t|numpy_T|movedim|expand"
     "|expand_as|repeat|repeat_interleave|tile|flip|roll|meshgrid|tril|triu|sym_size"
     "|arange|linspace|eye|full|full_like|ones|ones_like|new_ones|zeros|zeros_like|new_zeros"
-    "|to|type_as|contiguous|clone|alias|detach|lift_fresh_copy"
+    "|to|type_as|contiguous|clone|copy|alias|detach|lift_fresh_copy"
 )
 """What a node may call of `torch.ops.aten`, in place or not: arithmetic on tensors, nothing that knows of files or of
 memory that is not a tensor's. InvAD itself and the encoders of timm are made of these."""
