@@ -2,7 +2,8 @@
 
 The text is JSON. A file is written with a row of zeros where the checksum will stand; the SHA-256 of that file is then
 put in their place. Reading turns it round: so the checksum covers every byte of the file but itself, whatever the
-format is.
+format is. In ONNX and OpenVINO it stands in the text; in a .pt2, whose zip has a checksum of its own for each entry, in
+the comment at the archive's end.
 """
 
 import dataclasses

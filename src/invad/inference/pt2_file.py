@@ -1,28 +1,26 @@
 """PyTorch's exported program (.pt2): from the graph to a file, and back without running code that the file brings.
 
-`torch.export.load` was made for files that one trusts. It evaluates symbolic sizes and guards as Python, falls back to
-plain pickle where an entry is not a tensor, and loads compiled code. So an archive is read as what it is, a zip of JSON
-and raw numbers, and refused where it holds anything else, before PyTorch sees it.
+The file is what `torch.export.save` writes, and other programs may read it with `torch.export.load`, which trusts it.
+Here it is read as what it is, a zip of JSON and raw numbers, and by one reader alone, so that no other can see
+something else in it. See `invad.inference.pt2_program` for what becomes of the JSON.
 """
 
-import hashlib
 import io
-import json
 import re
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import fx
 
 from invad.devices import choose_device, exact_arithmetic
 from invad.errors import ModelFileError
 from invad.inference.graph import ImageGraph
-from invad.inference.manifest import EMPTY, KEY, Manifest
+from invad.inference.manifest import EMPTY, KEY, MARK, Manifest, check_seal, seal
 from invad.inference.onnx_file import export_graph
+from invad.inference.pt2_program import Read, read_program
 from invad.inference.scorer import Scores, torch_threads
 from invad.records import Size
 
@@ -34,34 +32,33 @@ ENTRIES = re.compile(
     rf"|{re.escape(EXTRA)}"
 )
 """All that an archive of ours may hold: no compiled code, no scripted objects."""
-SIZES = re.compile(
-    r"(?:Mul|Add|Integer|Symbol|Max|Min|Pow|FloorDiv|Mod|True|False|positive=|integer=|nonnegative="
-    r"|'[su]\d+'|[su]\d+|-?\d+|[(), ])+"
-)
-"""What a symbolic size may be written with; PyTorch evaluates it as Python."""
-TARGETS = re.compile(r"torch\.ops\.aten\.\w+\.\w+|_operator\.\w+|math\.\w+|torch\.sym_\w+")
-"""What a node may call: PyTorch's own operators."""
 
 
 def pt2_bytes(graph: ImageGraph, manifest: Manifest) -> bytes:
     """Return the graph as the bytes of a .pt2 file, the manifest in its extra file `invad.json`.
 
+    The checksum is the archive's comment, which none of the zip's own checksums covers.
+
     Raises:
-        ModelFileError: torch cannot export this model, or writes another kind of archive (before 2.9).
+        ModelFileError: torch cannot export this model, or writes another kind of archive (before 2.9); or the model
+            has operators that no `.pt2` is opened with.
     """
     buffer = io.BytesIO()
     torch.export.save(export_graph(graph), buffer)
     with zipfile.ZipFile(buffer, "a") as archive:
         root = archive.namelist()[0].partition("/")[0]
-        text = manifest.to_json().replace(EMPTY, f"invad-sha256:{_digest(archive)}")
-        archive.writestr(f"{root}/{EXTRA}", text)
-    data = buffer.getvalue()
-    require_safe(data, f"what torch {torch.__version__} exports")
+        archive.writestr(f"{root}/{EXTRA}", manifest.to_json().replace(EMPTY, "the archive's comment"))
+        archive.comment = EMPTY.encode()
+    data = seal(buffer.getvalue())
+    try:
+        open_archive(data, f"what torch {torch.__version__} exports", torch.device("cpu"))
+    except ModelFileError as error:
+        raise ModelFileError(f"this model cannot be a .pt2: {error}. Export it --to onnx") from error
     return data
 
 
 class Pt2Scorer:
-    """PyTorch over an exported program.
+    """PyTorch over the operators of an exported program.
 
     Args:
         data: the file.
@@ -70,26 +67,15 @@ class Pt2Scorer:
         threads: to compute with; None: torch's choice.
 
     Raises:
-        ModelFileError: the file is damaged, changed, not ours, or holds what could run code.
+        ModelFileError: the file is damaged, changed, not ours, or calls what it has no need to.
         SettingsError: there is no such device.
     """
 
     def __init__(self, data: bytes, origin: str, *, device: str = "auto", threads: int | None = None) -> None:
-        require_safe(data, origin)
-        text = _checked_text(data, origin)
-        self.manifest = Manifest.from_json(text, origin)
-        self.size: Size = self.manifest.size
         self._device = choose_device(device)
         self._threads = threads
-        try:
-            program = torch.export.load(io.BytesIO(data))
-        except Exception as error:  # many kinds for one cause: this torch cannot read the file
-            raise ModelFileError(f"{origin} cannot be opened by torch {torch.__version__}: {error}") from error
-        if self._device.type != "cpu":
-            from torch.export.passes import move_to_device_pass
-
-            program = move_to_device_pass(program, self._device)
-        self._module = program.module()
+        self.manifest, self._module = open_archive(data, origin, self._device)
+        self.size: Size = self.manifest.size
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
         """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3)."""
@@ -98,91 +84,53 @@ class Pt2Scorer:
         return maps.cpu().numpy(), scores.cpu().numpy()
 
 
-def require_safe(data: bytes, origin: str) -> None:
-    """Refuse an archive that holds anything but JSON, raw numbers and calls of PyTorch's own operators.
+def open_archive(data: bytes, origin: str, device: torch.device) -> tuple[Manifest, fx.GraphModule]:
+    """Return what a file says of itself and what it computes (see `read_program`).
 
     Raises:
-        ModelFileError: it does, or it is no such archive.
+        ModelFileError: it is damaged, changed or not ours, or holds what no file of ours does.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            names = [name.partition("/")[2] for name in archive.namelist()]
-            strange = [name for name in names if not ENTRIES.fullmatch(name)]
-            if strange:
-                raise ModelFileError(f"{origin} holds {strange[0]!r}, which no model exported by invad has; not opened")
-            for name in names:
-                if name.endswith("_config.json") and _values(json.loads(_read(archive, name)), "use_pickle") - {False}:
-                    raise ModelFileError(f"{origin} holds pickled values; not opened")
-            torch.load(io.BytesIO(_read(archive, "data/sample_inputs/model.pt")), weights_only=True)
-            _require_plain(json.loads(_read(archive, "models/model.json")), origin)
+            if not MARK.fullmatch(archive.comment):
+                raise ModelFileError(
+                    f"{origin} has no checksum over the whole file: it was not made by `invad export`, or by an older "
+                    f"one. Export it again from its run"
+                )
+            check_seal(data, origin)
+            read = _reader(archive, origin)
+            return Manifest.from_json(read(EXTRA).decode(), origin), read_program(read, origin, device)
     except ModelFileError:
         raise
     except Exception as error:  # whatever zip, JSON and torch raise: it is not what it should be
         raise ModelFileError(
-            f"{origin} is no exported program of torch 2.9 or newer, or is damaged ({str(error)[:200]})"
+            f"{origin} is damaged, or no exported program of torch 2.9 or newer ({str(error)[:200]}). Copy it again, "
+            f"or export it again from its run"
         ) from error
 
 
-def _checked_text(data: bytes, origin: str) -> str:
-    """The manifest's text, once its checksum is that of all other entries."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            text = _read(archive, EXTRA).decode()
-            whole = f'"invad-sha256:{_digest(archive)}"' in text
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, EOFError, OSError) as error:
-        raise ModelFileError(
-            f"{origin} is damaged ({error}). Copy it again, or export it again from its run"
-        ) from error
-    if not whole:
-        raise ModelFileError(
-            f"{origin} is damaged or was changed: its checksum does not match. Copy it again, or export it again from "
-            f"its run"
-        )
-    return text
+def _reader(archive: zipfile.ZipFile, origin: str) -> Read:
+    """What reads entries by their names below the archive's root, if all are such as torch and we write.
 
-
-def _require_plain(program: Any, origin: str) -> None:
-    """Refuse a graph with sizes, calls or guards that could be more than they seem."""
-    for name, pattern in (("expr_str", SIZES), ("target", TARGETS)):
-        for value in _values(program, name):
-            if not isinstance(value, str) or not pattern.fullmatch(value):
-                raise ModelFileError(f"{origin} holds a {name} {str(value)[:60]!r}, which could run code; not opened")
-    if program.get("guards_code"):
-        raise ModelFileError(f"{origin} holds guards written in Python; not opened")
-
-
-def _values(node: Any, name: str) -> set[Any]:
-    """All values that stand under a name, at any depth."""
-    return set(_walk(node, name))
-
-
-def _walk(node: Any, name: str) -> Iterator[Any]:
-    if isinstance(node, dict):
-        for key, value in node.items():
-            if key == name and not isinstance(value, dict | list):
-                yield value
-            else:
-                yield from _walk(value, name)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _walk(value, name)
-
-
-def _read(archive: zipfile.ZipFile, name: str) -> bytes:
-    """An entry, by its name below the archive's root."""
+    Raises:
+        ModelFileError: there are two of one name, packed ones, ones outside the root, or ones of other names.
+    """
     root = archive.namelist()[0].partition("/")[0]
-    return archive.read(f"{root}/{name}")
-
-
-def _digest(archive: zipfile.ZipFile) -> str:
-    """The SHA-256 of names and contents of all entries but the manifest."""
-    digest = hashlib.sha256()
-    for name in sorted(archive.namelist()):
-        inner = name.partition("/")[2]
-        if inner != EXTRA:
-            digest.update(inner.encode() + b"\n")
-            digest.update(hashlib.sha256(archive.read(name)).digest())
-    return digest.hexdigest()
+    entries: dict[str, zipfile.ZipInfo] = {}
+    for entry in archive.infolist():
+        above, _, name = entry.filename.partition("/")
+        if above != root or not ENTRIES.fullmatch(name):
+            raise ModelFileError(f"{origin} holds {entry.filename!r}, which no model exported by invad has; not opened")
+        if name in entries:
+            raise ModelFileError(
+                f"{origin} holds {entry.filename!r} twice, so that it could be read in two ways; not opened"
+            )
+        if entry.compress_type != zipfile.ZIP_STORED or entry.compress_size != entry.file_size:
+            raise ModelFileError(
+                f"{origin} holds {entry.filename!r} packed, which no model exported by invad has; not opened"
+            )
+        entries[name] = entry
+    return lambda name: archive.read(entries[name])
 
 
 def open_pt2(path: Path, *, device: str = "auto", threads: int | None = None) -> Pt2Scorer:
