@@ -357,9 +357,9 @@ class _Input:
 
 
 def test_processes_that_no_launcher_joined_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert from_first(Shard(), "alone") == "alone"
+    assert from_first(Shard(), lambda: "alone") == "alone"
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(SettingsError, match="must be started by torchrun, by which they meet"):
-        from_first(Shard(rank=1, count=2), None)
+        from_first(Shard(rank=1, count=2), lambda: None)

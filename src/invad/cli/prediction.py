@@ -101,7 +101,7 @@ class Predict:
 
 def begin(job: Predicting, shard: Shard, *, resume: bool, overwrite: bool) -> bool:
     """Begin, or go on, as the first process decides; return whether there is something to do."""
-    token = from_first(shard, job.begin(resume=resume, overwrite=overwrite) if shard.first else None)
+    token = from_first(shard, lambda: job.begin(resume=resume, overwrite=overwrite))
     if token is None:
         return False
     if not shard.first:

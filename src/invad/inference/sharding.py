@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from invad.errors import RunError, SettingsError
@@ -59,8 +59,8 @@ def current_shard(environment: Mapping[str, str] = os.environ) -> Shard:
     return Shard(rank=int(found["RANK"]), count=int(found["WORLD_SIZE"]), local=int(found["LOCAL_RANK"]))
 
 
-def from_first(shard: Shard, value: str | None) -> str | None:
-    """Return the first process's value in all of them, as soon as all of them have come here.
+def from_first(shard: Shard, value: Callable[[], str | None]) -> str | None:
+    """Return what the first process computes in all of them, as soon as all of them have come here.
 
     They meet at the store of `torchrun`, MASTER_ADDR and MASTER_PORT. A process group would take connections from each
     machine to each other, and all that predictions need to agree on is this one value.
@@ -70,7 +70,7 @@ def from_first(shard: Shard, value: str | None) -> str | None:
         SettingsError: the environment does not say where the processes meet.
     """
     if shard.alone:
-        return value
+        return value()
     from torch.distributed import DistError
     from torch.distributed.rendezvous import rendezvous
 
@@ -78,15 +78,18 @@ def from_first(shard: Shard, value: str | None) -> str | None:
     others = [f"{key}/{rank}" for rank in range(1, shard.count)]
     try:
         store, _, _ = next(rendezvous("env://"))
+    except ValueError as error:
+        raise SettingsError(f"several processes must be started by torchrun, by which they meet: {error}") from error
+    except DistError as error:
+        raise RunError(f"process {shard.rank} cannot reach the first process: {error}") from error
+    try:
         if shard.first:
-            store.set(key, json.dumps(value))
+            store.set(key, json.dumps(value()))
         while not store.check(others if shard.first else [key]):  # a wait in the store would not hear Ctrl-C
             time.sleep(LOOK_SECONDS)
         said: str | None = json.loads(store.get(key))
         if not shard.first:
             store.set(f"{key}/{shard.rank}", "heard")  # the first may keep the store, and leave once all have heard
-    except ValueError as error:
-        raise SettingsError(f"several processes must be started by torchrun, by which they meet: {error}") from error
     except DistError as error:
-        raise RunError(f"process {shard.rank} cannot reach the first process: {error}") from error
+        raise RunError(f"process {shard.rank} lost the others before it began: {error}") from error
     return said
