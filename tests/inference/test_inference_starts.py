@@ -267,6 +267,8 @@ def test_a_job_without_pictures_has_none_to_delete(here: Path) -> None:
     Path("out/overlays").mkdir()
     Path("out/overlays/0000000_photos_a.png.jpg").write_text("mine")
     whole(overwrite=True)
+    begun(job(), overwrite=True)
+    whole(overwrite=True)
     assert files("out/overlays") == ["0000000_photos_a.png.jpg"]
 
 
