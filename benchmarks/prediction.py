@@ -104,7 +104,7 @@ def command(predictor: Predictor, folder: Path, scale: ColourScale | None) -> in
     with tempfile.TemporaryDirectory() as out:
         output = Output(folder=Path(out), scale=scale)
         job = Predicting(predictor, [str(folder)], output, batch_size=BATCH, shard=Shard(), on_drift=lambda drift: None)
-        job.admit(resume=False, overwrite=False)
+        job.begin(resume=False, overwrite=False)
         count = sum(1 for _ in job.run())
         job.finish()
     return count

@@ -45,7 +45,7 @@ def predict(run_folder: Path, out: Path, *more: str) -> int:
 
 @pytest.fixture(scope="module")
 def few(data: Path) -> Path:
-    """The images of one class, masks too: as many as it takes to stop between them."""
+    """The images of one class: as many as it takes to stop between them."""
     return data / "fabric"
 
 
@@ -78,7 +78,7 @@ def test_stopped_anywhere_and_gone_on_with(
     for stop, cut in ((0, 0), (1, 0), (7, 1), (13, 40), (len(expected), 0), (len(expected), 3)):
         out = tmp_path / f"{stop}-{cut}"
         first = job(trained, few, out)
-        assert first.admit(resume=False, overwrite=False)
+        assert first.begin(resume=False, overwrite=False)
         lines = first.run()
         for _ in range(stop):
             next(lines)
@@ -87,16 +87,16 @@ def test_stopped_anywhere_and_gone_on_with(
         if cut:  # half a line, as a kill or a full disk leaves it
             file.write_bytes(file.read_bytes()[:-cut])
         with pytest.raises(RunError, match=r"--resume, or replace by --overwrite"):
-            job(trained, few, out).admit(resume=False, overwrite=False)
+            job(trained, few, out).begin(resume=False, overwrite=False)
         second = job(trained, few, out)
-        assert second.admit(resume=True, overwrite=False)
+        assert second.begin(resume=True, overwrite=False)
         new = list(second.run())
         assert len(new) == len(expected) - stop + bool(cut)
         second.finish()
         same(lines_of(out), expected)
-        assert not job(trained, few, out).admit(resume=True, overwrite=False), "complete"
-        with pytest.raises(RunError, match="holds predictions of 30 images, which are not the 30 named now"):
-            job(trained, few.parent / "wood", out).admit(resume=True, overwrite=False)
+        assert not job(trained, few, out).begin(resume=True, overwrite=False), "complete"
+        with pytest.raises(RunError, match="holds predictions of 22 images, which are not the 22 named now"):
+            job(trained, few.parent / "wood", out).begin(resume=True, overwrite=False)
 
 
 @pytest.mark.slow
@@ -119,8 +119,13 @@ def test_killed_and_gone_on_with(expected: list[dict[str, object]], trained: Pat
 @pytest.mark.slow
 def test_torchrun_shares_the_work(expected: list[dict[str, object]], trained: Path, few: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    before = [job(trained, few.parent / "wood", out, Shard(rank=rank, count=2)) for rank in range(2)]
+    token = before[0].begin(resume=False, overwrite=False)
+    assert token
+    before[1].join(token)
+    assert len(list(before[1].run())) == 11, "one process of another job is done, one was killed"
     argv = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3", "-m", "invad", "predict"]
-    argv += [str(trained), str(few), "--out", str(out), "--no-overlays", "--batch-size", "4"]
+    argv += [str(trained), str(few), "--out", str(out), "--no-overlays", "--batch-size", "4", "--overwrite"]
     done = subprocess.run(argv, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.stdout == ""
     same(lines_of(out), expected)
@@ -132,7 +137,10 @@ def test_shards_are_merged_in_the_order_of_the_images(
 ) -> None:
     out = tmp_path / "out"
     jobs = [job(trained, few, out, Shard(rank=rank, count=3)) for rank in range(3)]
-    assert all(one.admit(resume=False, overwrite=False) for one in jobs), "each has its own part"
+    token = jobs[0].begin(resume=False, overwrite=False)
+    assert token
+    for one in jobs[1:]:
+        one.join(token)
     counts = [len(list(jobs[rank].run())) for rank in (2, 0)]
     assert list(next(jobs[0].wait())) == [1], "one is missing"
     counts.append(len(list(jobs[1].run())))
@@ -144,12 +152,12 @@ def test_shards_are_merged_in_the_order_of_the_images(
 def test_another_job_is_not_gone_on_with(trained: Path, few: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     begun = job(trained, few, out)
-    begun.admit(resume=False, overwrite=False)
+    begun.begin(resume=False, overwrite=False)
     lines = begun.run()
     next(lines)
     lines.close()
     with pytest.raises(RunError, match="another job, with another processes"):
-        job(trained, few, out, Shard(rank=0, count=2)).admit(resume=True, overwrite=False)
+        job(trained, few, out, Shard(rank=0, count=2)).begin(resume=True, overwrite=False)
     other = Predicting(
         invad.load(trained, threshold=0.5),
         [str(few)],
@@ -158,7 +166,7 @@ def test_another_job_is_not_gone_on_with(trained: Path, few: Path, tmp_path: Pat
         on_drift=lambda drift: None,
     )
     with pytest.raises(RunError, match="another threshold"):
-        other.admit(resume=True, overwrite=False)
+        other.begin(resume=True, overwrite=False)
     images = sorted(few.rglob("*.png"), reverse=True)
     turned = Predicting(
         invad.load(trained),
@@ -167,10 +175,9 @@ def test_another_job_is_not_gone_on_with(trained: Path, few: Path, tmp_path: Pat
         shard=Shard(),
         on_drift=lambda drift: None,
     )
-    turned.admit(resume=True, overwrite=False)
-    with pytest.raises(RunError, match="was written for other images"):
-        list(turned.run())
-    assert job(trained, few, out).admit(resume=False, overwrite=True), "unless it is to be replaced"
+    with pytest.raises(RunError, match="another inputs"):
+        turned.begin(resume=True, overwrite=False)
+    assert job(trained, few, out).begin(resume=False, overwrite=True), "unless it is to be replaced"
 
 
 def test_unreadable_images_have_a_line_and_end_nothing(
@@ -321,28 +328,32 @@ def test_a_senseless_environment_is_refused(environment: dict[str, str]) -> None
         current_shard(environment)
 
 
-def written(journal: Journal, names: Sequence[str], final: Path) -> None:
-    assert journal.admit(final, (), resume=True, overwrite=False)
-    items = iter([Item(path=Path(name)) for name in names])
-    list(journal.finished(items))
-    for item in items:
+def written(journal: Journal, names: Sequence[str], *, listed: bool) -> None:
+    items = [Item(path=Path(name)) for name in names]
+    if journal.look(journal.folder / "predictions.jsonl", (), "", resume=True, overwrite=False) == "absent":
+        journal.create("", items if listed else None, overwrite=False)
+    journal.start()
+    to_come = journal.items() if listed else iter(items)
+    list(journal.finished(to_come))
+    for item in to_come:
         journal.append({"image": str(item.path), "n": 1.5})
     journal.complete()
 
 
-def test_a_journal_cut_at_any_byte_ends_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_journal_cut_at_any_byte_ends_the_same(tmp_path: Path, listed: bool) -> None:
     names = ["a.png", "ü b.png", "c.png"]
-    final = tmp_path / "whole" / "predictions.jsonl"
-    journal = Journal(final.parent, {"a": 1}, Shard())
-    written(journal, names, final)
+    journal = Journal(tmp_path / "out", {"a": 1}, Shard())
+    written(journal, names, listed=listed)
     whole = b"".join(journal.merged())
+    assert whole.count(b"\n") == 3
     for cut in range(len(whole)):
-        folder = tmp_path / str(cut)
-        (folder / WORK).mkdir(parents=True)
-        (folder / WORK / "00000-of-00001.jsonl").write_bytes(whole[:cut])
-        again = Journal(folder, {"a": 1}, Shard())
-        written(again, names, folder / "predictions.jsonl")
+        (journal.work / "00000-of-00001.jsonl").write_bytes(whole[:cut])
+        again = Journal(journal.folder, {"a": 1}, Shard())
+        written(again, names, listed=listed)
         assert b"".join(again.merged()) == whole
+    with pytest.raises(RunError, match=r"it has ü b\.png where there is now c\.png"):
+        list(journal.finished(iter([Item(path=Path("a.png")), Item(path=Path("c.png"))])))
 
 
 def test_a_class_is_told_by_a_folder_or_a_manifest_and_has_its_own_colours(

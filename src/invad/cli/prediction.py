@@ -11,7 +11,7 @@ from invad.colours import ColourScale
 from invad.inference import load
 from invad.inference.drift import FALSE_WARNINGS, Drift
 from invad.inference.predicting import Output, Predicting, Summary
-from invad.inference.sharding import Shard, current_shard
+from invad.inference.sharding import Shard, current_shard, from_first
 from invad.runs import Run
 
 LONG_WAIT = 20
@@ -54,9 +54,11 @@ class Predict:
     strict: bool = False
     """Stop at an image that cannot be read, instead of saying so in its line."""
     resume: bool = False
-    """Go on with predictions that were stopped, with the same options; start where there are none."""
+    """Go on with predictions that were stopped, with the same options and images; start where there are none. Images
+    that were added since are not among them: predict those into another folder. Standard input has to name the same
+    images again."""
     overwrite: bool = False
-    """Replace the predictions that are in the folder."""
+    """Replace the predictions that are in the folder, finished or not, with their pictures; other files stay."""
     quiet: bool = False
     """Do not print the lines; several processes never do."""
     device: str = "auto"
@@ -79,8 +81,9 @@ class Predict:
             shard=shard,
             on_drift=say_drift,
         )
-        if not job.admit(resume=self.resume, overwrite=self.overwrite):
-            say(f"complete: {self.out}")
+        if not begin(job, shard, resume=self.resume, overwrite=self.overwrite):
+            if shard.first:
+                say(f"complete: {self.out}")
             return
         try:
             for line in job.run():
@@ -91,9 +94,21 @@ class Predict:
             raise
         for text in in_words(job.summary):
             say(text)
-        if shard.rank == 0:
+        if shard.first:
             wait(job, shard)
             say(f"predictions: {job.finish()}")
+
+
+def begin(job: Predicting, shard: Shard, *, resume: bool, overwrite: bool) -> bool:
+    """Begin, or go on, as the first process decides; return whether there is something to do."""
+    token = from_first(shard, lambda: job.begin(resume=resume, overwrite=overwrite))
+    if token is None:
+        return False
+    if not shard.first:
+        job.join(token)
+    elif job.resumed and not job.streams:
+        say("going on with the images that were listed at the first start; later ones are not among them")
+    return True
 
 
 def wait(job: Predicting, shard: Shard) -> None:

@@ -1,32 +1,38 @@
 """Results that are written line by line and survive a kill at any moment.
 
-While predictions are made, the folder of results holds `predictions.work`: a description of the job, and for each
-process a file of finished lines. A line is written after its pictures. What a kill leaves is a whole number of lines
-and perhaps one half; going on cuts the half off and starts behind the last whole one. At the end the lines of all
-processes are merged in the order of the images, and the folder goes away; the description stays, as
-`predictions.job.json`, with how many images there were and a checksum of their names.
+While predictions are made, the folder of results holds `predictions.work`: a description of the job, the list of its
+images, and for each process a file of finished lines. A line is written after its pictures. What a kill leaves is a
+whole number of lines and perhaps one half; going on cuts the half off and starts behind the last whole one. At the end
+the lines of all processes are merged in the order of the list, each compared with it, and the folder goes away; the
+description stays, as `predictions.job.json`, with how many images there were and a checksum of their names.
+
+The first process alone decides how to begin, and makes the folder, in one step. The others join it by the token that
+it drew for this start. Who has written all lines leaves a mark with the token: marks of an earlier start count for
+nothing.
 """
 
-import hashlib
 import json
+import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from itertools import cycle
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from invad.errors import RunError
 from invad.files import write_text
 from invad.inference.inputs import Item
+from invad.inference.listing import ImageNames, portable, read_list, write_list
+from invad.inference.replacing import DESCRIPTION, JOB, LIST, WORK, delete_work, discard, read_description
 from invad.inference.sharding import Shard
 
-WORK = "predictions.work"
-JOB = "predictions.job.json"
-FORMAT = 1
+FORMAT = 2
 """The version of what lies in the work folder."""
 WAIT_SECONDS = 0.5
 """Between two looks for the other processes' results."""
+MADE = ".predictions.work.new"
+"""The work folder until it is whole."""
+State = Literal["absent", "begun", "complete"]
 
 
 class Journal:
@@ -39,39 +45,82 @@ class Journal:
     """
 
     def __init__(self, folder: Path, job: Mapping[str, Any], shard: Shard) -> None:
+        self.folder = folder
         self.work = folder / WORK
         self.record = folder / JOB
         self.shard = shard
-        self._job = {"format": FORMAT, "processes": shard.count, **job}
+        self._job = {"format_version": FORMAT, "processes": shard.count, **job}
+        self._token = ""
         self._file: BinaryIO | None = None
 
-    def admit(self, final: Path, kept: tuple[Path, ...], *, resume: bool, overwrite: bool) -> bool:
-        """Start the work, or go on with it; return False where it is complete already.
+    def look(self, final: Path, kept: tuple[Path, ...], inputs: str, *, resume: bool, overwrite: bool) -> State:
+        """Return how far the job is, having changed nothing; for the first process.
 
         Args:
             final: the file that the merged lines will go to.
             kept: folders for pictures, which must be empty.
+            inputs: the checksum of what the images are named by.
             resume: go on with the same job where it was begun or is complete.
             overwrite: replace what is there.
 
         Raises:
             RunError: results are there that nobody said may be replaced, or another job was begun or done.
         """
-        begun = self._path("jsonl").exists() or (self.shard.alone and self.work.exists())
-        if begun and overwrite and not resume:
-            self._discard()
-        elif begun and not resume:
+        if self.work.exists() and resume:
+            self._require_same(self.work / DESCRIPTION, {**self._job, "inputs": inputs})
+            return "begun"
+        if self.work.exists() and not overwrite:
             raise RunError(f"{self.work} holds unfinished predictions; go on by --resume, or replace by --overwrite")
-        if not self.work.exists():
-            taken = [path for path in (final, *kept) if path.is_file() or (path.is_dir() and any(path.iterdir()))]
-            if resume and final in taken:
-                self._require_same(self.record)
-                return False
-            # Another process may have begun since: it has checked, and what is there is its work.
-            if taken and not overwrite and not self.work.exists():
-                raise RunError(f"{taken[0]} exists; choose another --out, or pass --overwrite")
-        self._claim()
-        return True
+        paths = (final, self.record, *kept)
+        taken = [path for path in paths if path.is_file() or (path.is_dir() and any(path.iterdir()))]
+        if resume and final in taken:
+            self._require_same(self.record, self._job)
+            return "complete"
+        if taken and not overwrite:
+            raise RunError(f"{taken[0]} exists; choose another --out, or pass --overwrite")
+        return "absent"
+
+    def create(self, inputs: str, items: Iterable[Item] | None, *, overwrite: bool) -> None:
+        """Make the work folder, whole or not at all; for the first process.
+
+        Args:
+            inputs: as for `look`.
+            items: the images of all processes; None: they are told later, one after another.
+            overwrite: delete what earlier jobs made here, once the images are listed.
+
+        Raises:
+            DataError: an input is faulty; nothing was deleted then.
+            RunError: something cannot be written, or another command began here at the same time.
+        """
+        made = self.folder / MADE
+        shutil.rmtree(made, ignore_errors=True)
+        write_text(made / DESCRIPTION, json.dumps({**self._job, "inputs": inputs}, indent=1) + "\n")
+        if items is not None:
+            write_list(made / LIST, items)
+        if overwrite:
+            discard(self.folder)
+        try:
+            made.rename(self.work)
+        except OSError as error:
+            raise RunError(f"cannot make {self.work}: {error.strerror}; does another command write here?") from error
+
+    def start(self) -> str:
+        """Draw the token of this start, which the other processes are to join it by."""
+        self._token = secrets.token_hex(8)
+        return self._token
+
+    def join(self, token: str) -> None:
+        """Take part in the start of the first process.
+
+        Raises:
+            RunError: it does another job.
+        """
+        self._require_same(self.work / DESCRIPTION, self._job)
+        self._token = token
+
+    def items(self) -> Iterator[Item]:
+        """Yield the images of this process."""
+        return read_list(self.work / LIST, start=self.shard.rank, step=self.shard.count)
 
     def finished(self, items: Iterator[Item]) -> Iterator[dict[str, Any]]:
         """Yield the lines that are whole, taking their items; then the journal is open behind the last of them.
@@ -88,7 +137,7 @@ class Journal:
                     if found is None:
                         break
                     item = next(items, None)
-                    if item is None or found["image"] != str(item.path):
+                    if item is None or found["image"] != portable(str(item.path)):
                         raise RunError(
                             f"{path} was written for other images: it has {found['image']} where there is now "
                             f"{item.path if item else 'no image'}. Name the same images, or replace it by --overwrite"
@@ -124,11 +173,11 @@ class Journal:
     def complete(self) -> None:
         """Say that this process has written all its lines."""
         self.close()
-        write_text(self._path("done"), "")
+        write_text(self._path("done"), self._token)
 
     def wait(self) -> Iterator[list[int]]:
-        """Wait until all processes have completed; yield those that are missing, again and again."""
-        while missing := [rank for rank in range(self.shard.count) if not self._path("done", rank).exists()]:
+        """Wait until all processes of this start have completed; yield those that are missing, again and again."""
+        while missing := [rank for rank in range(self.shard.count) if not self._is_done(rank)]:
             yield missing
             time.sleep(WAIT_SECONDS)
 
@@ -136,36 +185,45 @@ class Journal:
         """Yield the lines of all processes in the order of the images.
 
         Raises:
-            RunError: some are missing.
+            RunError: a line is missing, too many, or not of the image at its place.
         """
+        listed = self.work / LIST
+        if not listed.exists():  # this process is alone, and compared its lines with the images as they came
+            with self._path("jsonl").open("rb") as file:
+                yield from file
+            return
         files = [self._path("jsonl", rank).open("rb") for rank in range(self.shard.count)]
         try:
-            for rank in cycle(range(self.shard.count)):
-                line = files[rank].readline()
-                if not line:
-                    break
+            for number, item in enumerate(read_list(listed)):
+                line = files[number % len(files)].readline()
+                found = _parse(line)
+                if found is None or found["image"] != portable(str(item.path)):
+                    raise RunError(
+                        f"{files[number % len(files)].name} has no line for {item.path} at its place; predict again by "
+                        f"--overwrite, and see that no process of an earlier start is still at work"
+                    )
                 yield line
             if any(file.readline() for file in files):
-                raise RunError(f"the lines in {self.work} do not fit each other; predict again by --overwrite")
+                raise RunError(f"{self.work} has lines for more images than its list; predict again by --overwrite")
         finally:
             for file in files:
                 file.close()
 
-    def conclude(self, names: "ImageNames") -> None:
+    def conclude(self, names: ImageNames) -> None:
         """Keep what was done, and delete the work folder."""
         write_text(self.record, json.dumps({**self._job, **names.values()}, indent=1) + "\n")
-        shutil.rmtree(self.work)
+        delete_work(self.folder)
 
-    def require_images(self, names: "ImageNames") -> None:
+    def require_images(self, names: ImageNames) -> None:
         """Refuse images that are not those of the work that is complete.
 
         Raises:
             RunError: they are others.
         """
-        done = self._read(self.record)
+        done = _read(self.record)
         if any(done.get(key) != value for key, value in names.values().items()):
             raise RunError(
-                f"{self.record.parent} holds predictions of {done.get('images')} images, which are not the "
+                f"{self.folder} holds predictions of {done.get('images')} images, which are not the "
                 f"{names.count} named now; choose another --out, or pass --overwrite"
             )
 
@@ -173,55 +231,28 @@ class Journal:
         number = self.shard.rank if rank is None else rank
         return self.work / f"{number:05d}-of-{self.shard.count:05d}.{suffix}"
 
-    def _discard(self) -> None:
-        """Delete unfinished work: all of it, or with other processes at work this one's own part."""
-        if self.shard.alone:
-            shutil.rmtree(self.work)
-        else:
-            for suffix in ("done", "jsonl"):
-                self._path(suffix).unlink(missing_ok=True)
+    def _is_done(self, rank: int) -> bool:
+        try:
+            return self._path("done", rank).read_text(encoding="utf-8") == self._token
+        except FileNotFoundError:
+            return False
 
-    def _claim(self) -> None:
-        """Write down the job, or see that it is the one that was begun."""
-        path = self.work / "job.json"
-        if path.exists():
-            self._require_same(path)
-        else:
-            write_text(path, json.dumps(self._job, indent=1) + "\n")
-
-    def _require_same(self, path: Path) -> None:
-        begun = self._read(path)
-        differing = sorted(key for key, value in self._job.items() if begun.get(key) != value)
+    def _require_same(self, path: Path, job: Mapping[str, Any]) -> None:
+        begun = _read(path)
+        differing = sorted(key for key, value in job.items() if begun.get(key) != value)
         if differing:
             raise RunError(
-                f"{path.parent} is of another job, with another {', '.join(differing)}; go on with the options that it "
-                f"was begun with, choose another --out, or delete {path.parent}"
+                f"{path.parent} is of another job, with another {', '.join(differing)}; go on with the options and "
+                f"images that it was begun with, choose another --out, or replace it by --overwrite without --resume"
             )
 
-    def _read(self, path: Path) -> dict[str, Any]:
-        """A description of a job."""
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunError(f"{path} is missing or damaged ({error}); choose another --out, or --overwrite") from error
-        return found if isinstance(found, dict) else {}
 
-
-class ImageNames:
-    """The names of images, in order, as a count and a checksum."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._digest = hashlib.sha256()
-
-    def add(self, name: str) -> None:
-        """Take the next image's name."""
-        self.count += 1
-        self._digest.update(json.dumps(name).encode())
-
-    def values(self) -> dict[str, Any]:
-        """Return both by name, for JSON."""
-        return {"images": self.count, "names": self._digest.hexdigest()}
+def _read(path: Path) -> dict[str, Any]:
+    """A description of a job."""
+    found = read_description(path)
+    if found is None:
+        raise RunError(f"{path} is missing or damaged; choose another --out, or replace by --overwrite")
+    return found
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

@@ -4,10 +4,9 @@ import dataclasses
 import hashlib
 import io
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, tee
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +23,16 @@ from invad.inference.ahead import map_ahead
 from invad.inference.decisions import Prediction
 from invad.inference.drift import Drift, DriftWatch
 from invad.inference.inputs import STDIN, Item, class_of, list_inputs
-from invad.inference.journal import ImageNames, Journal
+from invad.inference.journal import Journal
+from invad.inference.listing import ImageNames, inputs_digest, portable
 from invad.inference.predictor import Predictor
+from invad.inference.replacing import MAPS, OVERLAYS, output_name
 from invad.inference.sharding import Shard
 from invad.inference.tables import Format, require_parquet, write_lines, write_parquet
 from invad.report.figures import overlay
 
-OVERLAYS, MAPS = "overlays", "maps"
-"""The folders for pictures and raw maps."""
 DRIFTS_TOLD = 3
 """Windows that drifted and are told one by one; all are counted."""
-NAME_LENGTH = 50
-"""The characters that an output's name takes from its image, so that it fits every file system."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,27 +111,51 @@ class Predicting:
         self._batch_size = batch_size
         self._strict = strict
         self._roots = roots
-        self._items = islice(self._inputs(), shard.rank, None, shard.count)
+        self._items: Iterator[Item] = iter(())
         self._journal = Journal(output.folder, self._job(), shard)
         self._shard = shard
         calibration = predictor.calibration
         self._watch = None if calibration is None else DriftWatch(calibration, class_name)
         self._on_drift = on_drift
+        self.streams = STDIN in roots
+        """Whether the images come one after another from whoever writes their paths, so that no list can be made."""
+        self.resumed = False
+        """Whether a job is gone on with that was begun before."""
         self.summary = Summary()
 
-    def admit(self, *, resume: bool, overwrite: bool) -> bool:
-        """Begin, or go on; return False where all is done already.
+    def begin(self, *, resume: bool, overwrite: bool) -> str | None:
+        """Begin, or go on, for all processes; return the token by which the others join, or None where all is done.
+
+        Only the first process may do so. It lists the images of all: those that come later are not among them, and are
+        not when the job is gone on with.
 
         Raises:
-            RunError: as `Journal.admit`, or what is done is of other images.
+            DataError: an input is faulty.
+            RunError: as `Journal.look` and `Journal.create`, or what is done is of other images.
+            SettingsError: no image is named, or standard input twice.
         """
-        if self._journal.admit(self._output.final, self._pictures_in(), resume=resume, overwrite=overwrite):
-            return True
-        names = ImageNames()
-        for item in self._items if self._shard.alone else self._inputs():
-            names.add(str(item.path))
-        self._journal.require_images(names)
-        return False
+        inputs, named = list_inputs(self._roots, without=self._pictures_in()), inputs_digest(self._roots)
+        state = self._journal.look(self._output.final, self._pictures_in(), named, resume=resume, overwrite=overwrite)
+        if state == "complete":
+            names = ImageNames()
+            for item in inputs:
+                names.add(portable(str(item.path)))
+            self._journal.require_images(names)
+            return None
+        if state == "absent":
+            self._journal.create(named, None if self.streams else inputs, overwrite=overwrite)
+        self.resumed = state == "begun"
+        self._items = inputs if self.streams else self._journal.items()
+        return self._journal.start()
+
+    def join(self, token: str) -> None:
+        """Take part in what the first process began, with its list of images.
+
+        Raises:
+            RunError: it does another job.
+        """
+        self._journal.join(token)
+        self._items = self._journal.items()
 
     def run(self) -> Iterator[str]:
         """Predict, and yield each new line as soon as it is written.
@@ -176,10 +197,6 @@ class Predicting:
         self._journal.conclude(names)
         return self._output.final
 
-    def _inputs(self) -> Iterator[Item]:
-        """All images, of this process and the others."""
-        return list_inputs(self._roots, without=self._pictures_in())
-
     def _pictures_in(self) -> tuple[Path, ...]:
         return (self._output.folder / OVERLAYS, self._output.folder / MAPS)
 
@@ -203,11 +220,12 @@ class Predicting:
         if class_name:
             line["class"] = class_name
         try:
-            return line | self._values(number, item.path, class_name, outcome)
+            line |= self._values(number, item.path, class_name, outcome)
         except ImageError as error:
             if self._strict:
                 raise
-            return line | {"error": str(error)}
+            line["error"] = str(error)
+        return {key: portable(value) if isinstance(value, str) else value for key, value in line.items()}
 
     def _class_of(self, item: Item) -> str | None:
         return item.class_name or self._class_name or class_of(item.path.absolute(), self._predictor.classes)
@@ -267,17 +285,6 @@ class Predicting:
             "maps": self._output.maps,
             "format": self._output.format,
         }
-
-
-def output_name(number: int, path: Path) -> str:
-    """Return a plain file name for the outputs of an image: its number, folder and name, nothing that leads elsewhere.
-
-    Example:
-        >>> output_name(3, Path("photos/good/../bad?/1.png"))
-        '0000003_bad__1.png'
-    """
-    told = "_".join(part for part in (path.parent.name, path.name) if part)
-    return f"{number:07d}_{re.sub(r'[^0-9A-Za-z.-]', '_', told)[-NAME_LENGTH:]}"
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from invad.errors import MissingExtraError
+from invad.errors import MissingExtraError, RunError
 from invad.files import written_at_once
 
 if TYPE_CHECKING:
@@ -42,6 +42,39 @@ def write_parquet(path: Path, lines: Iterable[bytes]) -> None:
     with written_at_once(path) as file, pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for rows in _groups(lines):
             writer.write_table(pyarrow.Table.from_pylist(rows, schema=schema))
+
+
+def read_lines(path: Path, format: Format) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a file that was written here, a few at a time; what is no line any more is passed over.
+
+    Raises:
+        MissingExtraError: it is Parquet, and pyarrow is not installed.
+        RunError: it is no Parquet file any more.
+    """
+    if format == "parquet":
+        yield from _read_parquet(path)
+        return
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                yield found
+
+
+def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
+    require_parquet()
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=ROWS):
+                yield from batch.to_pylist()
+    except pyarrow.ArrowException as error:
+        raise RunError(f"{path} is damaged ({error}); delete it, or choose another --out") from error
 
 
 def require_parquet() -> None:
