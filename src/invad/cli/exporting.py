@@ -50,3 +50,15 @@ class Export:
         if found.loss is not None:
             loss = found.loss
             print(f"  {loss.measure}: {loss.before:.2f} before, {loss.after:.2f} after")
+        if found.decisions is not None:
+            decisions = found.decisions
+            print(
+                f"decides {decisions.different} of {decisions.images} images differently at the run's thresholds; its "
+                f"scores differ by {decisions.shift:+.2g} in the median"
+            )
+            print(
+                "its own thresholds are taken from its own scores of the images held back in training"
+                if found.recalibrated
+                else f"its thresholds come from the run's scores; take them from its own by `invad calibrate "
+                f"{found.path} --normal FOLDER --overwrite`"
+            )

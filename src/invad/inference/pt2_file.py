@@ -188,3 +188,15 @@ def _digest(archive: zipfile.ZipFile) -> str:
 def open_pt2(path: Path, *, device: str = "auto", threads: int | None = None) -> Pt2Scorer:
     """Return the scorer of a `.pt2` file; see `Pt2Scorer`."""
     return Pt2Scorer(path.read_bytes(), str(path), device=device, threads=threads)
+
+
+def with_manifest(data: bytes, manifest: Manifest) -> bytes:
+    """Return a file's bytes with another manifest."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for entry in old.infolist():
+            if entry.filename.partition("/")[2] != EXTRA:
+                new.writestr(entry, old.read(entry))
+        root = old.namelist()[0].partition("/")[0]
+        new.writestr(f"{root}/{EXTRA}", manifest.to_json().replace(EMPTY, f"invad-sha256:{_digest(old)}"))
+    return buffer.getvalue()
