@@ -313,6 +313,16 @@ def test_images_held_back_are_calibrated_on(data: Path, tmp_path: Path) -> None:
         shutil.copy(json.loads(line)["image"], copies / f"{number}.png")
     with pytest.raises(DataError, match="was trained on 40 of those named"):
         invad.calibrate(trained, normal=[copies], overwrite=True, quiet=True)
+    learnt, held = trained.records_file.read_text().splitlines(), trained.held_back_file.read_text().splitlines()
+    for line in held[:3]:
+        shutil.copy(json.loads(learnt[0])["image"], json.loads(line)["image"])
+    fewer = invad.calibrate(trained, false_alarms=0.1, overwrite=True, quiet=True)
+    assert fewer.overall.normal == 37 and "1 images were left out: the run was trained on them" in fewer.notices
+    assert any(text.startswith("2 images are copies") for text in fewer.notices)
+    for line in held:
+        shutil.copy(json.loads(learnt[0])["image"], json.loads(line)["image"])
+    said = invad.calibrate(trained, overwrite=True, quiet=True).notices
+    assert any("copies of images that the run was trained on" in text for text in said)
 
 
 def test_images_that_chose_the_weights_are_not_quite_new(data: Path, tmp_path: Path) -> None:

@@ -124,9 +124,10 @@ def require_uncalibrated(run: Run, overwrite: bool) -> None:
 def held_back_images(run: Run) -> Images:
     """Return the normal images that the training held back, to calibrate on.
 
+    Where all are copies of images that were trained on they are taken all the same, and a notice says what that means.
+
     Raises:
         RunError: there are none.
-        DataError: all are copies of images that were trained on.
     """
     samples = [Sample(path=record.image, class_name=record.class_name) for record in run.held_back()]
     if not samples:
@@ -134,7 +135,15 @@ def held_back_images(run: Run) -> Images:
             f"{run.path} held back no image in training; name normal images that it was not trained on: "
             f"invad calibrate {run.path} --normal FOLDER"
         )
-    fresh, notices = _fresh(run, samples)
+    fresh, _, notices = _fresh(run, samples)
+    if not fresh:
+        fresh, notices = (
+            samples,
+            [
+                "all images held back are copies of images that the run was trained on, so new ones may score higher; "
+                "calibrate on others by --normal"
+            ],
+        )
     return Images(samples=fresh, origin=HELD_BACK, notices=(*_chosen_by_them(run), *notices))
 
 
@@ -195,7 +204,12 @@ def _named(
 ) -> Images:
     """The images that were named, less those that the run was trained on; None: a file, which does not know them."""
     known, unclear = _labelled(labelled, classes)
-    samples, notices = _fresh(run, [*_normal(normal, class_name, classes), *known])
+    samples, seen, notices = _fresh(run, [*_normal(normal, class_name, classes), *known])
+    if not any(not sample.anomalous for sample in samples):
+        raise DataError(
+            f"no normal image is left: the run was trained on {seen} of those named, and scores lower on them than on "
+            f"new ones. Name a folder of normal images that it has not seen"
+        )
     test_images, of_test = (0, []) if run is None else _test_images(run, samples)
     return Images(
         samples=samples,
@@ -253,13 +267,10 @@ def _of_unknown_class(samples: Sequence[Sample], trained: Collection[str]) -> li
     ]
 
 
-def _fresh(run: Run | None, samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """The images that the model was not trained on, each once, and notices of the others.
+def _fresh(run: Run | None, samples: Sequence[Sample]) -> tuple[list[Sample], int, list[str]]:
+    """The images that the model was not trained on, each once; how many it was trained on; and notices of all these.
 
     An image is the same under another name or in another folder, if its file is. Of several the last one counts.
-
-    Raises:
-        DataError: none is left.
     """
     lines = None if run is None else _trained_on(run)
     files = {sample.path.resolve(): sample for sample in samples}
@@ -270,11 +281,6 @@ def _fresh(run: Run | None, samples: Sequence[Sample]) -> tuple[list[Sample], li
     distinct = {keys[path]: sample for path, sample in files.items()}
     fresh = [sample for key, sample in distinct.items() if key not in trained]
     copies, seen = len(files) - len(distinct), len(distinct) - len(fresh)
-    if not any(not sample.anomalous for sample in fresh):
-        raise DataError(
-            f"no normal image is left: the run was trained on {seen} of those named, and scores lower on them than on "
-            f"new ones. Name a folder of normal images that it has not seen"
-        )
     notices = [f"{seen} images were left out: the run was trained on them"] if seen else []
     if copies:
         notices.append(f"{copies} images are copies of others, byte for byte, and do not count again")
@@ -283,7 +289,7 @@ def _fresh(run: Run | None, samples: Sequence[Sample]) -> tuple[list[Sample], li
             "which images the model was trained on is not known, so none was left out; the thresholds are right only "
             "if it was trained on none of these"
         )
-    return fresh, notices
+    return fresh, seen, notices
 
 
 def _test_images(run: Run, samples: Sequence[Sample]) -> tuple[int, list[str]]:

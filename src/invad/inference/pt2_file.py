@@ -11,6 +11,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +197,7 @@ def with_manifest(data: bytes, manifest: Manifest) -> bytes:
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
         for entry in old.infolist():
             if entry.filename.partition("/")[2] != EXTRA:
-                new.writestr(entry, old.read(entry))
+                new.writestr(copy(entry), old.read(entry))  # which notes in it where it now lies
         root = old.namelist()[0].partition("/")[0]
         new.writestr(f"{root}/{EXTRA}", manifest.to_json().replace(EMPTY, f"invad-sha256:{_digest(old)}"))
     return buffer.getvalue()
