@@ -279,12 +279,16 @@ def compute_all(
     )
 
 
+OTHERS = ", of other classes: no normal image of this one was calibrated on"
+
+
 def found_at_thresholds(calibration: Calibration, evaluation: Evaluation) -> tuple[str, ...]:
     """Say for each class what its calibrated threshold finds in the test images, beside what it promised."""
     texts = []
     names = np.array([record.class_name for record in evaluation.records])
     anomalous = np.array([record.anomalous for record in evaluation.records])
     scores = evaluation.scores.astype(np.float64)  # NumPy would round the threshold to float32, and onto a score
+    known = any(calibration.scores)  # of some image the class
     for name in sorted(set(names.tolist())):
         threshold = calibration.threshold(name)
         above = (names == name) & (scores >= threshold.image)
@@ -293,7 +297,7 @@ def found_at_thresholds(calibration: Calibration, evaluation: Evaluation) -> tup
             f"{name}: the calibrated threshold {threshold.image:.4g} finds {(above & anomalous).sum()} of "
             f"{((names == name) & anomalous).sum()} anomalous images, and {(above & ~anomalous).sum()} false alarms in "
             f"{((names == name) & ~anomalous).sum()} normal ones (expected: {threshold.false_alarms:.2%}, between "
-            f"{low:.2%} and {high:.2%})"
+            f"{low:.2%} and {high:.2%}{'' if name in calibration.scores or not known else OTHERS})"
         )
     if calibration.test_images:
         texts.append(f"{calibration.test_images} test images were calibrated on: the thresholds know them")

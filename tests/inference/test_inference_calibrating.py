@@ -125,6 +125,29 @@ def test_training_images_are_left_out(fresh: Path, normal: Path, data: Path) -> 
     assert mixed.overall.normal == len(list(normal.rglob("*.png"))), "each image counts once"
 
 
+def test_copies_count_once(fresh: Path, normal: Path, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        shutil.copytree(normal / "wood", tmp_path / "copies" / name / "wood")
+    found = invad.calibrate(fresh, normal=[tmp_path / "copies"], false_alarms=0.2, quiet=True)
+    count = len(list((normal / "wood").iterdir()))
+    assert found.overall.normal == len(found.scores["wood"]) == count
+    assert f"{2 * count} images are copies of others, byte for byte, and do not count again" in found.notices
+
+
+def test_classes_without_an_image_are_said(fresh: Path, normal: Path) -> None:
+    found = invad.calibrate(fresh, normal=[normal / "wood", normal / "washer"], false_alarms=0.2, quiet=True)
+    assert any("no normal image of capsule, fabric was calibrated on" in text for text in found.notices)
+    evaluation = invad.evaluate(fresh, protocols=("exact",), quiet=True)
+    said = {text.partition(":")[0] for text in evaluation.results[0].warnings if "of other classes" in text}
+    assert said == {"capsule", "fabric"}
+
+
+def test_a_run_that_does_not_know_its_training_images_says_so(fresh: Path, normal: Path) -> None:
+    (fresh / "records.jsonl").unlink()
+    found = invad.calibrate(fresh, normal=[normal], false_alarms=0.2, quiet=True)
+    assert any("which images the model was trained on is not known" in text for text in found.notices)
+
+
 def test_test_images_are_used_only_where_named_and_it_says_so(fresh: Path, data: Path) -> None:
     calibration = invad.calibrate(fresh, normal=[str(data / "*/test/good/*.png")], false_alarms=0.2, quiet=True)
     assert calibration.test_images == calibration.overall.normal == 24
@@ -169,7 +192,7 @@ def test_unknown_classes_are_pooled_and_small_ones_too(fresh: Path, normal: Path
     assert list(named.classes) == [name]
     few = [*sorted((normal / "wood").iterdir())[:5], *sorted((normal / name).iterdir())[:12]]
     small = invad.calibrate(fresh, normal=few, false_alarms=0.1, overwrite=True, quiet=True)
-    assert list(small.classes) == [name] and "wood (5)" in small.notices[-1]
+    assert list(small.classes) == [name] and any("wood (5)" in text for text in small.notices)
     assert small.threshold("wood") == small.overall
 
 
@@ -290,6 +313,16 @@ def test_images_held_back_are_calibrated_on(data: Path, tmp_path: Path) -> None:
         shutil.copy(json.loads(line)["image"], copies / f"{number}.png")
     with pytest.raises(DataError, match="was trained on 40 of those named"):
         invad.calibrate(trained, normal=[copies], overwrite=True, quiet=True)
+    learnt, held = trained.records_file.read_text().splitlines(), trained.held_back_file.read_text().splitlines()
+    for line in held[:3]:
+        shutil.copy(json.loads(learnt[0])["image"], json.loads(line)["image"])
+    fewer = invad.calibrate(trained, false_alarms=0.1, overwrite=True, quiet=True)
+    assert fewer.overall.normal == 37 and "1 images were left out: the run was trained on them" in fewer.notices
+    assert any(text.startswith("2 images are copies") for text in fewer.notices)
+    for line in held:
+        shutil.copy(json.loads(learnt[0])["image"], json.loads(line)["image"])
+    said = invad.calibrate(trained, overwrite=True, quiet=True).notices
+    assert any("copies of images that the run was trained on" in text for text in said)
 
 
 def test_images_that_chose_the_weights_are_not_quite_new(data: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def calibration(**scores: np.ndarray) -> Calibration:
     )
 
 
-@pytest.mark.parametrize(("count", "new"), [(30, 20), (100, 60), (200, 500)])
+@pytest.mark.parametrize(("count", "new"), [(30, FEWEST), (100, 60), (200, 500)])
 def test_false_warnings_are_as_rare_as_stated(count: int, new: int) -> None:
     random = np.random.default_rng(3)
     repeats = 3000
@@ -73,6 +73,14 @@ def test_windows_are_tested_when_full_and_the_rest_at_the_end() -> None:
     rest = list(watch.rest())
     assert [drift.scores for drift in rest] == [FEWEST, FEWEST] and watch.tested == 3
     assert [drift.warns for drift in rest] == [False, True], "b's own scores are higher"
+
+
+def test_a_small_batch_far_from_normal_is_found() -> None:
+    random = np.random.default_rng(4)
+    watch = DriftWatch(calibration(a=random.normal(0, 1, 200)))
+    for x in random.normal(6, 1, 10):
+        watch.add(float(x), "a")
+    assert [drift.warns for drift in watch.rest()] == [True]
 
 
 def test_too_few_scores_are_not_tested() -> None:

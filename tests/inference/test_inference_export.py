@@ -17,12 +17,15 @@ import invad
 from invad.cli.main import run as invad_command
 from invad.colours import ColourScale
 from invad.data import make_synthetic, read_image
-from invad.errors import InvadError, ModelFileError, SettingsError
+from invad.data.hashing import content_hash
+from invad.errors import InvadError, ModelFileError, RunError, SettingsError
 from invad.inference import bench as timing
 from invad.inference import exporting
 from invad.inference.exporting import export
 from invad.inference.onnx_file import providers
 from invad.inference.opening import open_model
+from invad.inference.openvino_file import OpenVinoScorer
+from invad.inference.rewriting import write_decision
 from invad.inference.scorer import plain_scorer
 from invad.inference.sharding import Shard
 from invad.runs import Run, load_model
@@ -220,6 +223,106 @@ def test_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "p99" in shown and "kWh" in shown and "price" in shown
     assert invad_command(["predict", str(tmp_path / "none.onnx"), str(photo)]) == 2
     assert "there is no model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_is_calibrated_by_its_own_scores(
+    kind: str, trained: Path, exported: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = copy_of(exported(kind), tmp_path)
+    weights = path.with_suffix(".bin").read_bytes() if kind == "openvino" else b""
+    before, manifest = path.read_bytes(), open_model(path, device="cpu").manifest
+    argv = ["calibrate", str(path), "--quiet", "--device", "cpu", "--false-alarms", "0.2"]
+    assert invad_command(argv) == 2 and "does not know which images its training held back" in capsys.readouterr().err
+    photos = Run.open(trained).settings().data[0].partition(":")[2]
+    argv += ["--normal", f"{photos}/fabric/test/good", f"{photos}/wood/test/good"]
+    assert invad_command(argv) == 2 and "pass --overwrite" in capsys.readouterr().err and path.read_bytes() == before
+    assert invad_command([*argv, "--overwrite"]) == 0
+    predictor = invad.load(path, device="cpu", class_name="fabric")
+    found = predictor.calibration
+    assert found is not None and found.images == "good, good" and sorted(found.scores) == ["fabric", "wood"]
+    own = [one.score for one in predictor.stream(sorted(Path(photos).glob("fabric/test/good/*")))]
+    assert sorted(own) == pytest.approx(found.scores["fabric"], rel=1e-6)
+    for text in ("which images the model was trained on is not known", "no normal image of capsule, washer"):
+        assert any(text in notice for notice in found.notices)
+    after = open_model(path, device="cpu").manifest
+    assert manifest is not None and after is not None and replace(after, decision=manifest.decision) == manifest
+    assert not weights or path.with_suffix(".bin").read_bytes() == weights
+    assert not list(tmp_path.glob(".*")), "nothing is left beside it"
+
+
+def copy_of(path: Path, folder: Path) -> Path:
+    """An exported file elsewhere."""
+    for file in path.parent.glob(f"{path.stem}.*"):
+        if file.suffix in (path.suffix, ".bin"):
+            shutil.copy(file, folder)
+    return folder / path.name
+
+
+def test_a_file_that_was_replaced_meanwhile_stays_as_it_is(exported: Callable[[str], Path], tmp_path: Path) -> None:
+    path = copy_of(exported("onnx"), tmp_path)
+    opened = open_model(path, device="cpu")
+    assert opened.manifest is not None and opened.decision is not None
+    calibration = invad.Calibration.from_json(json.dumps(opened.decision))
+    path.write_bytes(b"another")
+    with pytest.raises(ModelFileError, match="was replaced while it was calibrated"):
+        write_decision(path, opened.manifest, calibration, expected=content_hash(exported("onnx")))
+    assert path.read_bytes() == b"another"
+
+
+def test_a_calibration_of_another_model_is_refused(
+    trained: Path, exported: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = copy_of(exported("onnx"), tmp_path)
+    opened = open_model(path, device="cpu")
+    assert opened.manifest is not None and opened.decision is not None
+    other = invad.Calibration.from_json(json.dumps({**opened.decision, "model": "f" * 64}))
+    write_decision(path, opened.manifest, other, expected=content_hash(path))
+    with pytest.raises(RunError, match="belongs to another model than the file"):
+        invad.load(path, device="cpu")
+    moved = Path(shutil.copytree(trained, tmp_path / "run"))
+    file, text = moved / "calibration.json", (moved / "calibration.json").read_text()
+    for damaged, word in (
+        (text.replace(opened.model, "f" * 64), "belongs to another model"),
+        ("{", "no calibration, or damaged"),
+        ('{"format": "x"}', "no calibration, or damaged"),
+        ("[]", "no calibration, or damaged"),
+    ):
+        file.write_text(damaged)
+        with pytest.raises(RunError, match=word):
+            export(moved, tmp_path / "a.onnx", to="onnx")
+    assert not (tmp_path / "a.onnx").exists()
+
+
+def test_a_lower_precision_says_how_it_decides_and_takes_its_own_thresholds(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scores that all move by as much keep the AUROC; the number of alarms changes."""
+    moved = Path(shutil.copytree(trained, tmp_path / "run"))
+    photos = Path(Run.open(trained).settings().data[0].partition(":")[2])
+    held = [{"image": str(path), "class": path.parts[-4], "split": "train"} for path in photos.glob("*/test/good/*")]
+    (moved / "held_back.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
+    by_run = invad.calibrate(moved, false_alarms=0.2, overwrite=True, quiet=True)
+    score = OpenVinoScorer.__call__
+
+    def shifted(scorer: OpenVinoScorer, images: NDArray[np.uint8]) -> Any:
+        maps, scores = score(scorer, images)
+        return maps, scores + np.float32(0.5)
+
+    monkeypatch.setattr(OpenVinoScorer, "__call__", shifted)
+    argv = ["export", str(moved), "--to", "openvino", "--precision", "bf16", "--max-drop", "5"]
+    assert invad_command([*argv, "--out", str(tmp_path / "a.xml")]) == 0
+    shown = capsys.readouterr().out
+    assert " images differently at the run's thresholds; its scores differ by +0.5 in the median" in shown
+    assert "decides 0 of" not in shown and "taken from its own scores of the images held back" in shown
+    own = invad.load(tmp_path / "a.xml", device="cpu").calibration
+    assert own is not None and (own.method, own.wanted, own.images) == (by_run.method, 0.2, "held back in training")
+    assert own.overall.image == pytest.approx(by_run.overall.image + 0.5, abs=0.02)
+    (moved / "held_back.jsonl").write_text(json.dumps({**held[0], "image": str(tmp_path / "gone.png")}) + "\n")
+    assert invad_command([*argv, "--out", str(tmp_path / "b.xml")]) == 0
+    assert f"invad calibrate {tmp_path / 'b.xml'} --normal FOLDER --overwrite" in capsys.readouterr().out
+    theirs = invad.load(tmp_path / "b.xml", device="cpu").calibration
+    assert theirs is not None and theirs.scores == by_run.scores
 
 
 def test_wishes_that_contradict_each_other(trained: Path, tmp_path: Path) -> None:

@@ -16,14 +16,16 @@ from invad.inference.thresholds import Threshold, images_needed
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibrate:
-    """Choose the thresholds of a run from normal images, for a wanted false-alarm rate, or from labelled ones.
+    """Choose the thresholds of a run or an exported file from normal images, for a wanted false-alarm rate, or from
+    labelled ones.
 
-    Without --normal and --labelled the images that the training held back are taken. Test images are used only where
-    they are named, and the calibration then says so.
+    Without --normal and --labelled the images that the training of a run held back are taken. Test images are used
+    only where they are named, and the calibration then says so. A file is calibrated on its own scores, and the result
+    written into it; it does not know what it was trained on, so name images that it has not seen.
     """
 
-    run_path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """A run folder made by `invad train`."""
+    path: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """A run folder, or a file that `invad export` made."""
     normal: tuple[str, ...] = ()
     """Normal images that were not trained on: files, folders, patterns or manifests."""
     false_alarms: float | None = None
@@ -47,7 +49,7 @@ class Calibrate:
         """Calibrate, and say what was chosen and what it promises."""
         show(
             calibrate(
-                self.run_path,
+                self.path,
                 normal=self.normal,
                 labelled=self.labelled,
                 false_alarms=self.false_alarms,

@@ -25,7 +25,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "train": ("invad.cli.training", "Train", "train one model on the normal images of one or many data sets"),
     "reproduce": ("invad.cli.training", "Reproduce", "do a run again, and compare it to the bit"),
     "evaluate": ("invad.cli.evaluation", "Evaluate", "compute all metrics of a run on test images"),
-    "calibrate": ("invad.cli.calibration", "Calibrate", "choose a run's thresholds for a wanted false-alarm rate"),
+    "calibrate": ("invad.cli.calibration", "Calibrate", "choose a model's thresholds for a wanted false-alarm rate"),
     "predict": ("invad.cli.prediction", "Predict", "score images with a model, and show where they are not normal"),
     "serve": ("invad.cli.serving", "Serve", "serve a model over HTTP, with a page to inspect images on"),
     "marks export": (

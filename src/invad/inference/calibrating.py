@@ -1,84 +1,32 @@
-"""A run and normal images in, its calibration out.
+"""A run or an exported file and normal images in, its calibration out, written where it belongs.
 
 Training images are never calibrated on: a model's scores of them are lower than those of images that it has not seen.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import track
 
 from invad.data import open_datasets
 from invad.data.dataset import trained_as
-from invad.data.hashing import content_hashes
-from invad.data.index import listed
+from invad.data.hashing import content_hash, content_hashes
 from invad.devices import choose_device
-from invad.errors import DataError, ImageError, RunError, SettingsError
+from invad.errors import DataError, RunError, SettingsError
 from invad.files import write_text
-from invad.inference.calibration import FILE, UNKNOWN, Calibration, Method
+from invad.inference.calibration import FILE, UNKNOWN, Calibration, without_places
 from invad.inference.checksum import model_checksum
+from invad.inference.choosing import Images, Sample, Wish, calibrate_scorer
 from invad.inference.inputs import class_of, list_inputs
-from invad.inference.predictor import Predictor
+from invad.inference.opening import open_model
+from invad.inference.rewriting import write_decision
 from invad.inference.scorer import folded_scorer
-from invad.inference.thresholds import (
-    Threshold,
-    check_share,
-    from_f1max,
-    from_normal,
-    from_recall,
-    is_reachable,
-    is_recall_reachable,
-)
+from invad.inference.thresholds import check_share
 from invad.runs import Run, load_model
 
 FALSE_ALARMS = 0.01
 """The false-alarm rate that is wanted unless another is given."""
-LABELLED = 10
-"""Normal and anomalous images that a class needs for a threshold of its own by F1-max."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
-    """One image to calibrate on."""
-
-    path: Path
-    class_name: str
-    anomalous: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """What thresholds are to promise."""
-
-    method: Method
-    rate: float | None
-    """The false-alarm rate or the recall."""
-    regions: float | None
-
-    def threshold(self, normal: Sequence[float], anomalous: Sequence[float]) -> Threshold:
-        """Return the threshold from these scores."""
-        if self.method == "false-alarms":
-            assert self.rate is not None
-            return from_normal(normal, self.rate, regions=self.regions)
-        if self.method == "recall":
-            assert self.rate is not None
-            return from_recall(normal, anomalous, self.rate, regions=self.regions)
-        return from_f1max(normal, anomalous, regions=self.regions)
-
-    def has_enough(self, normal: int, anomalous: int) -> bool:
-        """Return whether so many images of a class give it a threshold of its own."""
-        if self.regions is not None and not is_reachable(normal, self.regions):
-            return False
-        if self.method == "false-alarms":
-            assert self.rate is not None
-            return is_reachable(normal, self.rate)
-        if self.method == "recall":
-            assert self.rate is not None
-            return normal > 0 and is_recall_reachable(anomalous, self.rate)
-        return min(normal, anomalous) >= LABELLED
+HELD_BACK = "held back in training"
+"""The origin of images that the training held back."""
 
 
 def calibrate(
@@ -94,14 +42,15 @@ def calibrate(
     device: str = "auto",
     quiet: bool = False,
 ) -> Calibration:
-    """Choose the thresholds of a run, and write them into its folder as `calibration.json`.
+    """Choose the thresholds of a run or an exported file, and write them into the run's folder or into the file.
 
-    Without `labelled` they come from normal images alone, for a wanted false-alarm rate; with it, from the labels.
+    Without `labelled` they come from normal images alone, for a wanted false-alarm rate; with it, from the labels. The
+    scores are those of what is calibrated: an int8 file's are not those of its run.
 
     Args:
-        run: a run, or its folder.
+        run: a run, its folder (which gets a `calibration.json`), or a file that `invad export` made.
         normal: normal images: files, folders, patterns or manifests. An image's class is the one whose name a folder
-            above it bears, or that a manifest names. None given: those that the training held back.
+            above it bears, or that a manifest names. None given: those that a run's training held back.
         labelled: a data set as LAYOUT:ROOT whose images are known to be normal or not; all its splits are used.
         false_alarms: the share of normal images that may count as anomalous, in (0, 1), without `labelled`; None: 0.01.
         recall: the share of anomalous images to find, in (0, 1), with `labelled`; None: the threshold of the best F1.
@@ -113,48 +62,43 @@ def calibrate(
         quiet: show no progress.
 
     Raises:
-        RunError: there is no such run, it is calibrated already, or nothing was held back and nothing is named.
+        RunError: there is no such run or file, it is calibrated already, or nothing was held back and nothing is named.
+        ModelFileError: the file is damaged, or was changed while it was calibrated.
+        MissingExtraError: what runs the file is not installed.
         SettingsError: a rate is out of range, or two arguments contradict each other.
         DataError: an image cannot be read, or none is left without those that the run was trained on.
         MetricError: the labelled images are all normal, or all anomalous.
     """
-    run = run if isinstance(run, Run) else Run.open(run)
-    if recall is not None and labelled is None:
-        raise SettingsError("a recall needs images of defects; name them by --labelled LAYOUT:ROOT")
-    if false_alarms is not None and labelled is not None:
-        raise SettingsError(
-            "a false-alarm rate decides where the images are normal ones alone; with --labelled it is the best F1 or "
-            "--recall that does. Leave out --false-alarms or --labelled"
-        )
+    wish = _wish(labelled is not None, false_alarms, recall, regions)
     if class_name is not None and not normal:
         raise SettingsError("a class says what the images of --normal show; name some")
-    for name, share in {"false-alarm rate": false_alarms, "recall": recall, "share of regions": regions}.items():
-        if share is not None:
-            check_share(name, share)
-    require_uncalibrated(run, overwrite)
-    if labelled is None:
-        wish = Wish(method="false-alarms", rate=FALSE_ALARMS if false_alarms is None else false_alarms, regions=regions)
-    else:
-        wish = Wish(method="f1-max" if recall is None else "recall", rate=recall, regions=regions)
-    samples: list[Sample]
-    notices: list[str] = []
-    if not normal and labelled is None:
-        samples, origin = _held_back(run), "held back in training"
-        notices += _chosen_by_them(run)
-        if not samples:
+    named = bool(normal) or labelled is not None
+    path = run.path if isinstance(run, Run) else Path(run)
+    if path.is_file():
+        if not named:
             raise RunError(
-                f"{run.path} held back no image in training; name normal images that it was not trained on: "
-                f"invad calibrate {run.path} --normal FOLDER"
+                f"{path} does not know which images its training held back; name normal images that it was not trained "
+                f"on: invad calibrate {path} --normal FOLDER"
             )
-        test_images = 0
-    else:
-        known, unclear = _labelled(run, labelled)
-        samples, notices = _without_training_images(run, [*_normal(run, normal, class_name), *known])
-        notices += [*unclear, *_of_unknown_class(run, samples)]
-        origin = ", ".join([*map(str, normal), *([labelled] if labelled else [])])
-        test_images, more = _test_images(run, samples)
-        notices += more
-    return _calibrate(run, samples, wish, origin, test_images, notices, device=device, quiet=quiet)
+        return _calibrate_file(
+            path, wish, normal, labelled, class_name, overwrite=overwrite, device=device, quiet=quiet
+        )
+    run = Run.open(path)
+    require_uncalibrated(run, overwrite)
+    settings, classes = run.settings(), _trained_classes(run)
+    images = _named(run, classes, normal, labelled, class_name) if named else held_back_images(run)
+    model = load_model(run)
+    calibration = calibrate_scorer(
+        folded_scorer(model, settings.size, choose_device(device)),  # as `load` opens the run
+        images,
+        wish,
+        model=model_checksum(model),
+        classes=classes,
+        skip_unreadable=settings.skip_unreadable,
+        quiet=quiet,
+    )
+    write_text(run.path / FILE, calibration.to_json())
+    return calibration
 
 
 def calibrate_run(run: Run, *, quiet: bool) -> Calibration:
@@ -177,98 +121,102 @@ def require_uncalibrated(run: Run, overwrite: bool) -> None:
         raise RunError(f"{run.path / FILE} exists; pass --overwrite to replace it")
 
 
-def _calibrate(
-    run: Run,
-    samples: Sequence[Sample],
+def held_back_images(run: Run) -> Images:
+    """Return the normal images that the training held back, to calibrate on.
+
+    Where all are copies of images that were trained on they are taken all the same, and a notice says what that means.
+
+    Raises:
+        RunError: there are none.
+    """
+    samples = [Sample(path=record.image, class_name=record.class_name) for record in run.held_back()]
+    if not samples:
+        raise RunError(
+            f"{run.path} held back no image in training; name normal images that it was not trained on: "
+            f"invad calibrate {run.path} --normal FOLDER"
+        )
+    fresh, _, notices = _fresh(run, samples)
+    if not fresh:
+        fresh, notices = (
+            samples,
+            [
+                "all images held back are copies of images that the run was trained on, so new ones may score higher; "
+                "calibrate on others by --normal"
+            ],
+        )
+    return Images(samples=fresh, origin=HELD_BACK, notices=(*_chosen_by_them(run), *notices))
+
+
+def _wish(labelled: bool, false_alarms: float | None, recall: float | None, regions: float | None) -> Wish:
+    """What thresholds are to promise, by what was said."""
+    if recall is not None and not labelled:
+        raise SettingsError("a recall needs images of defects; name them by --labelled LAYOUT:ROOT")
+    if false_alarms is not None and labelled:
+        raise SettingsError(
+            "a false-alarm rate decides where the images are normal ones alone; with --labelled it is the best F1 or "
+            "--recall that does. Leave out --false-alarms or --labelled"
+        )
+    for name, share in {"false-alarm rate": false_alarms, "recall": recall, "share of regions": regions}.items():
+        if share is not None:
+            check_share(name, share)
+    if labelled:
+        return Wish(method="f1-max" if recall is None else "recall", rate=recall, regions=regions)
+    return Wish(method="false-alarms", rate=FALSE_ALARMS if false_alarms is None else false_alarms, regions=regions)
+
+
+def _calibrate_file(
+    path: Path,
     wish: Wish,
-    origin: str,
-    test_images: int,
-    notices: Sequence[str],
+    normal: Sequence[Path | str],
+    labelled: str | None,
+    class_name: str | None,
     *,
+    overwrite: bool,
     device: str,
     quiet: bool,
 ) -> Calibration:
-    """Score, choose, write."""
-    settings = run.settings()
-    model = load_model(run)
-    checksum = model_checksum(model)
-    predictor = Predictor(folded_scorer(model, settings.size, choose_device(device)))  # as `load` opens the run
-    scores, unreadable = _scores(predictor, samples, skip_unreadable=settings.skip_unreadable, quiet=quiet)
-    normal = {name: values for (name, anomalous), values in scores.items() if not anomalous}
-    defective = {name: values for (name, anomalous), values in scores.items() if anomalous}
-    overall = wish.threshold(_joined(normal.values()), _joined(defective.values()))
-    own = {
-        name: wish.threshold(values, defective.get(name, []))
-        for name, values in normal.items()
-        if name != UNKNOWN and wish.has_enough(len(values), len(defective.get(name, [])))
-    }
-    calibration = Calibration(
-        method=wish.method,
-        wanted=wish.rate,
-        regions=wish.regions,
-        overall=overall,
-        classes=own,
-        scores={name: tuple(values) for name, values in sorted(normal.items())},
-        images=origin,
-        test_images=test_images,
-        model=checksum,
-        notices=(*notices, *unreadable, *_shortages(wish, overall, normal, own)),
+    """Calibrate an exported file by its own scores, and write the result into it."""
+    before = content_hash(path)
+    opened = open_model(path, device=device)
+    assert opened.manifest is not None
+    if opened.decision is not None and not overwrite:
+        raise RunError(f"{path} holds a calibration; pass --overwrite to replace it")
+    calibration = calibrate_scorer(
+        opened.scorer,
+        _named(None, opened.classes, normal, labelled, class_name),
+        wish,
+        model=opened.model,
+        classes=opened.classes,
+        skip_unreadable=bool(opened.manifest.settings.get("skip_unreadable")),
+        quiet=quiet,
     )
-    write_text(run.path / FILE, calibration.to_json())
+    calibration = without_places(calibration)
+    write_decision(path, opened.manifest, calibration, expected=before)
     return calibration
 
 
-def _scores(
-    predictor: Predictor, samples: Sequence[Sample], *, skip_unreadable: bool, quiet: bool
-) -> tuple[dict[tuple[str, bool], list[float]], list[str]]:
-    """The sorted scores of every class, normal and anomalous apart; and a notice of what cannot be read, if skipped."""
-    outcomes = predictor.outcomes([sample.path for sample in samples], batch_size=16)
-    shown = track(
-        outcomes, "calibrating", total=len(samples), console=Console(stderr=True), disable=quiet, transient=True
+def _named(
+    run: Run | None,
+    classes: Collection[str],
+    normal: Sequence[Path | str],
+    labelled: str | None,
+    class_name: str | None,
+) -> Images:
+    """The images that were named, less those that the run was trained on; None: a file, which does not know them."""
+    known, unclear = _labelled(labelled, classes)
+    samples, seen, notices = _fresh(run, [*_normal(normal, class_name, classes), *known])
+    if not any(not sample.anomalous for sample in samples):
+        raise DataError(
+            f"no normal image is left: the run was trained on {seen} of those named, and scores lower on them than on "
+            f"new ones. Name a folder of normal images that it has not seen"
+        )
+    test_images, of_test = (0, []) if run is None else _test_images(run, samples)
+    return Images(
+        samples=samples,
+        origin=", ".join([*map(str, normal), *([labelled] if labelled else [])]),
+        test_images=test_images,
+        notices=(*notices, *unclear, *_of_unknown_class(samples, classes), *of_test),
     )
-    scores: dict[tuple[str, bool], list[float]] = {}
-    unreadable = []
-    for sample, outcome in zip(samples, shown, strict=True):
-        if not isinstance(outcome, ImageError):
-            scores.setdefault((sample.class_name, sample.anomalous), []).append(outcome.score)
-        elif skip_unreadable:
-            unreadable.append(sample.path)
-        else:
-            raise outcome
-    notices = [f"{len(unreadable)} images cannot be read and were left out: {listed(unreadable)}"] if unreadable else []
-    return {key: sorted(values) for key, values in scores.items()}, notices
-
-
-def _shortages(
-    wish: Wish, overall: Threshold, normal: dict[str, list[float]], own: dict[str, Threshold]
-) -> Iterator[str]:
-    """Say where there are too few images for what is wanted."""
-    if wish.method == "false-alarms" and wish.rate is not None and not is_reachable(overall.normal, wish.rate):
-        yield (
-            f"{overall.normal} normal images cannot promise a false-alarm rate of {wish.rate:.3g}; the threshold lies "
-            f"just above their largest score, which promises {overall.false_alarms:.3g}"
-        )
-    if wish.method == "recall" and wish.rate is not None and not is_recall_reachable(overall.anomalous, wish.rate):
-        yield (
-            f"{overall.anomalous} anomalous images cannot promise a recall of {wish.rate:.3g}; the threshold is their "
-            f"lowest score, which promises {overall.recall:.3g}"
-        )
-    if wish.regions is not None and not is_reachable(overall.normal, wish.regions):
-        yield (
-            f"{overall.normal} normal images cannot promise regions in {wish.regions:.3g} of them; the pixel threshold "
-            f"lies just above their largest value, which promises {1 / (overall.normal + 1):.3g}"
-        )
-    few = [f"{name} ({len(values)})" for name, values in sorted(normal.items()) if name != UNKNOWN and name not in own]
-    if few and len(normal) > 1:
-        yield f"too few images for thresholds of their own, so the overall ones hold: {', '.join(few)}"
-
-
-def _joined(parts: Iterable[list[float]]) -> list[float]:
-    return [score for part in parts for score in part]
-
-
-def _held_back(run: Run) -> list[Sample]:
-    return [Sample(path=record.image, class_name=record.class_name) for record in run.held_back()]
 
 
 def _chosen_by_them(run: Run) -> list[str]:
@@ -283,21 +231,19 @@ def _chosen_by_them(run: Run) -> list[str]:
     ]
 
 
-def _normal(run: Run, roots: Sequence[Path | str], class_name: str | None) -> Iterator[Sample]:
+def _normal(roots: Sequence[Path | str], class_name: str | None, known: Collection[str]) -> Iterator[Sample]:
     """The normal images that are named, each with its class if it is known."""
     if not roots:
         return
-    known = _trained_classes(run)
     for item in list_inputs([str(root) for root in roots]):
         name = class_name or item.class_name or class_of(item.path.absolute(), known)
         yield Sample(path=item.path, class_name=name or UNKNOWN)
 
 
-def _labelled(run: Run, spec: str | None) -> tuple[list[Sample], list[str]]:
+def _labelled(spec: str | None, trained: Collection[str]) -> tuple[list[Sample], list[str]]:
     """The images of a labelled data set, their classes called as in training, and a notice of those that may be two."""
     if spec is None:
         return [], []
-    trained = _trained_classes(run)
     data = open_datasets([spec], trained=trained)
     found = {name: trained_as(name, data.root, trained) for name in data.classes}
     samples = [Sample(path=r.image, class_name=r.class_name, anomalous=r.anomalous) for r in data.records]
@@ -310,9 +256,9 @@ def _labelled(run: Run, spec: str | None) -> tuple[list[Sample], list[str]]:
     return samples, notices
 
 
-def _of_unknown_class(run: Run, samples: Sequence[Sample]) -> list[str]:
+def _of_unknown_class(samples: Sequence[Sample], trained: Collection[str]) -> list[str]:
     """A notice of the images whose class is not known, where there are several."""
-    count, classes = sum(sample.class_name == UNKNOWN for sample in samples), sorted(_trained_classes(run))
+    count, classes = sum(sample.class_name == UNKNOWN for sample in samples), sorted(trained)
     if not count or len(classes) < 2:
         return []
     return [
@@ -321,27 +267,29 @@ def _of_unknown_class(run: Run, samples: Sequence[Sample]) -> list[str]:
     ]
 
 
-def _without_training_images(run: Run, samples: Sequence[Sample]) -> tuple[list[Sample], list[str]]:
-    """The images that the run was not trained on, each once, and a notice of the others.
+def _fresh(run: Run | None, samples: Sequence[Sample]) -> tuple[list[Sample], int, list[str]]:
+    """The images that the model was not trained on, each once; how many it was trained on; and notices of all these.
 
-    An image is the same under another name or in another folder, if its file is.
-
-    Raises:
-        DataError: all were.
+    An image is the same under another name or in another folder, if its file is. Of several the last one counts.
     """
-    lines = _trained_on(run)
-    trained = {Path(line["image"]).resolve() for line in lines}
-    contents = {line["sha256"] for line in lines if "sha256" in line}
-    distinct = {sample.path.resolve(): sample for sample in samples}
-    hashes = dict(zip(distinct, content_hashes(list(distinct)), strict=True)) if contents else {}
-    fresh = [sample for path, sample in distinct.items() if path not in trained and hashes.get(path) not in contents]
-    count = len(distinct) - len(fresh)
-    if not any(not sample.anomalous for sample in fresh):
-        raise DataError(
-            f"no normal image is left: the run was trained on {count} of those named, and scores lower on them than on "
-            f"new ones. Name a folder of normal images that it has not seen"
+    lines = None if run is None else _trained_on(run)
+    files = {sample.path.resolve(): sample for sample in samples}
+    there = [path for path in files if path.is_file()]  # what is missing is refused, or skipped, when it is read
+    keys = {path: str(path) for path in files} | dict(zip(there, content_hashes(there), strict=True))
+    paths = {Path(line["image"]).resolve() for line in lines or ()}
+    trained = {line["sha256"] for line in lines or () if "sha256" in line} | {keys[path] for path in paths & set(files)}
+    distinct = {keys[path]: sample for path, sample in files.items()}
+    fresh = [sample for key, sample in distinct.items() if key not in trained]
+    copies, seen = len(files) - len(distinct), len(distinct) - len(fresh)
+    notices = [f"{seen} images were left out: the run was trained on them"] if seen else []
+    if copies:
+        notices.append(f"{copies} images are copies of others, byte for byte, and do not count again")
+    if lines is None:
+        notices.append(
+            "which images the model was trained on is not known, so none was left out; the thresholds are right only "
+            "if it was trained on none of these"
         )
-    return fresh, [f"{count} images were left out: the run was trained on them"] if count else []
+    return fresh, seen, notices
 
 
 def _test_images(run: Run, samples: Sequence[Sample]) -> tuple[int, list[str]]:
@@ -364,8 +312,8 @@ def _trained_classes(run: Run) -> Collection[str]:
     return run.trained_classes() or run.settings().classes
 
 
-def _trained_on(run: Run) -> list[dict[str, str]]:
-    """The training images of a run; none of an imported one."""
+def _trained_on(run: Run) -> list[dict[str, str]] | None:
+    """The training images of a run; None: not known, of an imported one say."""
     if not run.records_file.is_file():
-        return []
+        return None
     return [json.loads(line) for line in run.records_file.read_text(encoding="utf-8").splitlines()]

@@ -112,7 +112,7 @@ class Calibration:
             raise RunError(f"{origin} is damaged ({error}); {REMEDY}") from error
 
 
-REMEDY = "calibrate again with `invad calibrate RUN --overwrite`"
+REMEDY = "calibrate again with `invad calibrate MODEL --overwrite`"
 
 
 def share_below(reference: tuple[float, ...], score: float) -> float:
@@ -146,6 +146,43 @@ def read_calibration(folder: Path, model: str) -> Calibration | None:
     if calibration.model != model:
         raise RunError(f"{path} belongs to another model than the one in this folder (trained on since?); {REMEDY}")
     return calibration
+
+
+def ridden_calibration(decision: Mapping[str, Any], model: str, origin: str) -> Calibration:
+    """Return the calibration that rides in an exported file.
+
+    Args:
+        decision: what rides there.
+        model: the checksum of the file's model.
+        origin: the file's name, for messages.
+
+    Raises:
+        RunError: it is damaged, or belongs to another model.
+    """
+    calibration = Calibration.from_json(json.dumps(decision), origin)
+    if calibration.model != model:
+        raise RunError(
+            f"the calibration in {origin} belongs to another model than the file; take one from the file's own scores: "
+            f"invad calibrate {origin} --normal FOLDER --overwrite"
+        )
+    return calibration
+
+
+def without_places(calibration: Calibration) -> Calibration:
+    """Return a calibration that may leave this machine: of the places of its images only their last names.
+
+    Example:
+        >>> from invad.inference.thresholds import from_normal
+        >>> scores = (0.1, 0.2)
+        >>> without_places(Calibration(
+        ...     method="false-alarms", wanted=0.5, overall=from_normal(scores, 0.5), scores={"": scores},
+        ...     images="/home/ann/good, folder:/data/set", model="",
+        ... )).images
+        'good, set'
+    """
+    return dataclasses.replace(
+        calibration, images=", ".join(Path(place).name for place in calibration.images.split(", "))
+    )
 
 
 def _from_values(values: dict[str, Any]) -> Calibration:

@@ -8,7 +8,8 @@ new ones from the same source:
 - **shape**: the two-sample test of Kolmogorov and Smirnov, for everything else that moved: light, focus, a camera.
 
 Each may be wrong once in 2,000 windows, so together they warn falsely in at most one window of 1,000. That holds for
-images that are independent of each other; where neighbours on a line are alike, a warning comes easier.
+images that are independent of each other; where neighbours on a line are alike, a warning comes easier. Both tests are
+exact for any number of scores, but a few photos are often of one part or one moment; so fewer than ten are not tested.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ TAIL = 0.05
 """The share of the highest calibration scores that counts as the tail."""
 WINDOW = 500
 """Scores that are tested together."""
-FEWEST = 20
+FEWEST = 10
 """Scores that are too few to test."""
 
 

@@ -15,13 +15,18 @@ from invad.data import DataSet, open_datasets
 from invad.data.images import read_image, resize_image
 from invad.errors import DataError, ImageError, ModelFileError, SettingsError
 from invad.files import write_bytes
+from invad.inference.agreeing import Decisions, Recorded, compare_decisions
+from invad.inference.calibrating import HELD_BACK, held_back_images
+from invad.inference.calibration import Calibration, read_calibration, without_places
 from invad.inference.checksum import model_checksum
+from invad.inference.choosing import Wish, calibrate_scorer
 from invad.inference.folding import fold, lower_precision
 from invad.inference.graph import ImageGraph
 from invad.inference.inputs import list_inputs, spread
 from invad.inference.manifest import Manifest
 from invad.inference.opening import open_model
 from invad.inference.openvino_file import OpenVinoScorer, openvino_bytes, to_openvino
+from invad.inference.rewriting import with_decision
 from invad.inference.scorer import Scorer, plain_scorer
 from invad.inference.selfcheck import BOUND, Differences, Loss, Scoring, compare, measure_loss
 from invad.model import InvAD
@@ -57,6 +62,10 @@ class Export:
     """From the run's own maps and scores."""
     loss: Loss | None
     """What a lower precision costs; None for fp32."""
+    decisions: Decisions | None = None
+    """How a lower precision decides at the run's thresholds; None for fp32, and where the run has none."""
+    recalibrated: bool = False
+    """Whether its thresholds come from its own scores of the images that the training held back, not from the run's."""
 
 
 def export(
@@ -86,7 +95,8 @@ def export(
         How far the file's maps and scores are from the run's.
 
     Raises:
-        RunError: there is no such run, it is not complete, or the file cannot be written.
+        RunError: there is no such run, it is not complete, its calibration is damaged or of another model, or the file
+            cannot be written.
         SettingsError: the options contradict each other.
         DataError: the normal images cannot be read, or int8 has none.
         MissingExtraError: the extra `export` is not installed.
@@ -100,14 +110,19 @@ def export(
     images, origin = _normal_images(run, settings, normal, count)
     if precision == "int8" and not images:
         raise DataError("int8 needs normal images to learn the ranges of the activations from: --normal FOLDER")
-    manifest = _manifest(run, settings, model, precision)
+    manifest, calibration = _manifest(run, settings, model, precision)
     files = _build(model, manifest, to, images)
     if not images:
         images, origin = _synthetic_images(settings), "synthetic images, since no photos were at hand"
     with tempfile.TemporaryDirectory() as folder:  # checked before it takes the place of a file that is there
         trial = Path(folder) / out.name
         _write(trial, files)
-        found = _check(settings, reference, trial, images, origin, precision, max_drop)
+        found = _check(settings, reference, trial, images, origin, precision, max_drop, calibration)
+        own = _own_thresholds(run, trial, calibration) if found.decisions is not None else None
+    if own is not None:
+        *weights, model_file = files
+        files = (*weights, with_decision(out.suffix, model_file, manifest, own, *weights))
+        found = replace(found, recalibrated=True)
     _write(out, files)
     return replace(found, path=out)
 
@@ -158,6 +173,7 @@ def _check(
     origin: str,
     precision: Precision,
     max_drop: float,
+    calibration: Calibration | None,
 ) -> Export:
     """Open the file as a user will, and compare it with the run on images of the model's size."""
     scorer = open_model(out, device="cpu").scorer
@@ -173,35 +189,52 @@ def _check(
             )
         return found
     labelled, labels = _labelled_images(settings)
+    reference, scorer = Recorded(reference), Recorded(scorer)
     loss = measure_loss(reference, scorer, labelled or images, labels)
     if not loss.drop <= max_drop:
         raise ModelFileError(
             f"{precision} costs {loss.drop:.2f} points of {loss.measure} ({loss.before:.2f} to {loss.after:.2f}), more "
             f"than {max_drop:g}; no file is written. Choose a higher --precision, or allow it: --max-drop POINTS"
         )
-    return replace(found, loss=loss)
+    if calibration is None:
+        return replace(found, loss=loss)
+    names = [name for name, _ in labels]
+    return replace(found, loss=loss, decisions=compare_decisions(calibration, reference.scores, scorer.scores, names))
 
 
-def _manifest(run: Run, settings: TrainSettings, model: InvAD, precision: Precision) -> Manifest:
-    """What rides inside."""
-    return Manifest(
-        size=settings.size,
-        precision=precision,
-        scale=run.scale(),
-        model=model_checksum(model),
+def _own_thresholds(run: Run, path: Path, calibration: Calibration | None) -> Calibration | None:
+    """The calibration anew from a file's own scores, if the run's comes from images held back that are still there."""
+    if calibration is None or calibration.images != HELD_BACK:
+        return None
+    if not all(record.image.is_file() for record in run.held_back()):
+        return None
+    return calibrate_scorer(
+        open_model(path, device="cpu").scorer,
+        held_back_images(run),
+        Wish(method=calibration.method, rate=calibration.wanted, regions=calibration.regions),
+        model=calibration.model,
         classes=run.trained_classes(),
-        decision=_decision(run.path / "calibration.json"),
-        settings={name: value for name, value in dataclasses.asdict(settings).items() if name not in PRIVATE},
-        versions=environment(),
+        skip_unreadable=True,
     )
 
 
-def _decision(file: Path) -> dict[str, Any] | None:
-    """The calibration in a run folder, if there is one; of the places of its images only their last names."""
-    if not file.is_file():
-        return None
-    values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return {**values, "images": ", ".join(Path(place).name for place in values["images"].split(", "))}
+def _manifest(
+    run: Run, settings: TrainSettings, model: InvAD, precision: Precision
+) -> tuple[Manifest, Calibration | None]:
+    """What rides inside, and the run's calibration."""
+    checksum = model_checksum(model)
+    calibration = read_calibration(run.path, checksum)
+    manifest = Manifest(
+        size=settings.size,
+        precision=precision,
+        scale=run.scale(),
+        model=checksum,
+        classes=run.trained_classes(),
+        decision=None if calibration is None else json.loads(without_places(calibration).to_json()),
+        settings={name: value for name, value in dataclasses.asdict(settings).items() if name not in PRIVATE},
+        versions=environment(),
+    )
+    return manifest, calibration
 
 
 PRIVATE = ("data", "weights", "cache_dir", "device")

@@ -119,6 +119,19 @@ def onnx_bytes(model: Any, manifest: Manifest) -> bytes:
     return seal(sealed.SerializeToString())
 
 
+def with_manifest(data: bytes, manifest: Manifest) -> bytes:
+    """Return a file's bytes with another manifest.
+
+    Raises:
+        MissingExtraError: onnx, which writes such files, is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise missing_extra(error) from error
+    return onnx_bytes(onnx.load_from_string(data), manifest)
+
+
 class OnnxScorer:
     """ONNX Runtime over the bytes of an exported file.
 

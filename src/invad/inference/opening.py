@@ -8,6 +8,7 @@ from invad.colours import ColourScale
 from invad.devices import choose_device
 from invad.errors import RunError, SettingsError
 from invad.inference.checksum import model_checksum
+from invad.inference.manifest import Manifest
 from invad.inference.scorer import Scorer, folded_scorer
 from invad.runs import Run, load_model
 
@@ -27,6 +28,8 @@ class OpenModel:
     """The calibration that rides in an exported file; None: it has none, or the model is a run."""
     classes: tuple[str, ...] = ()
     """What the model was trained on; none: not known, of an imported run say."""
+    manifest: Manifest | None = None
+    """All that rides in an exported file; None: the model is a run."""
 
 
 def open_model(path: Path | str, *, device: str = "auto", threads: int | None = None) -> OpenModel:
@@ -54,13 +57,14 @@ def open_model(path: Path | str, *, device: str = "auto", threads: int | None = 
             f"that ends in {', '.join(KINDS)}"
         )
     scorer = _open_file(path, device, threads)
-    manifest = scorer.manifest
+    manifest: Manifest = scorer.manifest
     return OpenModel(
         scorer=scorer,
         scale=manifest.scale,
         model=manifest.model,
         decision=manifest.decision,
         classes=manifest.classes,
+        manifest=manifest,
     )
 
 

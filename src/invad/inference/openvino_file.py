@@ -1,9 +1,11 @@
 """OpenVINO: from the ONNX graph to an IR (an .xml and a .bin beside it), and from there to a scorer."""
 
+import re
 import tempfile
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,12 @@ def openvino_bytes(model: Any, manifest: Manifest) -> tuple[bytes, bytes]:
         openvino.save_model(model, path, compress_to_fp16=False)
         weights = path.with_suffix(".bin").read_bytes()
         return seal(path.read_bytes(), weights), weights
+
+
+def with_manifest(xml: bytes, manifest: Manifest, weights: bytes) -> bytes:
+    """Return the bytes of an .xml with another manifest; the .bin stays as it is."""
+    text = escape(manifest.to_json(), {'"': "&quot;"}).encode()
+    return seal(re.sub(rb'(?<=<%b value=")[^"]*(?=")' % KEY.encode(), lambda _: text, xml, count=1), weights)
 
 
 class OpenVinoScorer:

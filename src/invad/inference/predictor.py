@@ -1,6 +1,5 @@
 """Score any image with a trained model."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from invad.data.images import convert_image, read_image, resize_image
 from invad.data.loading import threads
 from invad.errors import ImageError
 from invad.inference.ahead import map_ahead
-from invad.inference.calibration import Calibration, read_calibration
+from invad.inference.calibration import Calibration, read_calibration, ridden_calibration
 from invad.inference.decisions import Decider, Prediction
 from invad.inference.opening import OpenModel, open_model
 from invad.inference.scorer import Scorer
@@ -180,7 +179,7 @@ def _calibration(path: Path, opened: OpenModel) -> Calibration | None:
     """The calibration in a run folder, or in an exported file."""
     if path.is_dir():
         return read_calibration(path, opened.model)
-    return None if opened.decision is None else Calibration.from_json(json.dumps(opened.decision), str(path))
+    return None if opened.decision is None else ridden_calibration(opened.decision, opened.model, str(path))
 
 
 def to_array(image: ImageLike) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ something else in it. See `invad.inference.pt2_program` for what becomes of the 
 import io
 import re
 import zipfile
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,8 @@ from invad.inference.scorer import Scores, torch_threads
 from invad.records import Size
 
 EXTRA = f"extra/{KEY}.json"
+IN_COMMENT = "the archive's comment"
+"""Where the checksum stands, in the manifest itself."""
 ENTRIES = re.compile(
     r"archive_format|archive_version|byteorder|\.data/(serialization_id|version|alignment)|\.format_version"
     r"|\.storage_alignment|models/model\.json|data/weights/(weight_\d+|model_weights_config\.json)"
@@ -47,7 +50,7 @@ def pt2_bytes(graph: ImageGraph, manifest: Manifest) -> bytes:
     torch.export.save(export_graph(graph), buffer)
     with zipfile.ZipFile(buffer, "a") as archive:
         root = archive.namelist()[0].partition("/")[0]
-        archive.writestr(f"{root}/{EXTRA}", manifest.to_json().replace(EMPTY, "the archive's comment"))
+        archive.writestr(f"{root}/{EXTRA}", manifest.to_json().replace(EMPTY, IN_COMMENT))
         archive.comment = EMPTY.encode()
     data = seal(buffer.getvalue())
     try:
@@ -136,3 +139,14 @@ def _reader(archive: zipfile.ZipFile, origin: str) -> Read:
 def open_pt2(path: Path, *, device: str = "auto", threads: int | None = None) -> Pt2Scorer:
     """Return the scorer of a `.pt2` file; see `Pt2Scorer`."""
     return Pt2Scorer(path.read_bytes(), str(path), device=device, threads=threads)
+
+
+def with_manifest(data: bytes, manifest: Manifest) -> bytes:
+    """Return a file's bytes with another manifest."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for entry in old.infolist():
+            written = manifest.to_json().replace(EMPTY, IN_COMMENT) if entry.filename.endswith(f"/{EXTRA}") else None
+            new.writestr(copy(entry), old.read(entry) if written is None else written)
+        new.comment = EMPTY.encode()
+    return seal(buffer.getvalue())
