@@ -316,9 +316,9 @@ def test_an_export_reads_the_photos_it_compares_and_holds_them_at_the_models_siz
         read.append(path)
         return read_image(path)
 
-    def watched_check(settings: object, reference: object, out: object, images: Any, *rest: object) -> exporting.Export:
-        held.update(image.shape for image in images)
-        return check(settings, reference, out, images, *rest)  # type: ignore[arg-type]
+    def watched_check(reference: object, out: object, asked: Any, *rest: object) -> exporting.Export:
+        held.update(image.shape for image in asked.normal)
+        return check(reference, out, asked, *rest)  # type: ignore[arg-type]
 
     check = exporting._check
     monkeypatch.setattr(exporting, "read_image", watched_read)
