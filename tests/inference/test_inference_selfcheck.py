@@ -74,6 +74,10 @@ def other_resize(images: Images, found: Scores) -> Scores:
     return maps, maps.max(axis=(1, 2))
 
 
+def mixed_up_at_the_models_size(images: Images, found: Scores) -> Scores:
+    return (found[0][::-1], found[1][::-1]) if images.shape[1:3] == SIZE else found
+
+
 WRONG: dict[str, Callable[[Images, Scores], Scores]] = {
     "map": lambda _, found: (found[0] + np.float32(2 * BOUND), found[1]),
     "score": lambda _, found: (found[0], found[1] * np.float32(1.01)),
@@ -82,6 +86,7 @@ WRONG: dict[str, Callable[[Images, Scores], Scores]] = {
     "infinite": lambda _, found: (found[0], found[1] * np.float32(np.inf)),
     "shape": lambda _, found: (found[0], found[1][:, None]),
     "images mixed up": lambda _, found: (found[0][::-1], found[1][::-1]),
+    "images mixed up where none is resized": mixed_up_at_the_models_size,
     "the first image's answer for all": lambda _, found: (found[0][:1], found[1][:1]),
     "resize": other_resize,
 }
@@ -128,6 +133,16 @@ def test_differences_are_shares_of_the_range_of_all_maps() -> None:
     wanted = [Case(images=np.zeros((1, 1, 2, 3), np.uint8), maps=m[None], scores=m.max()[None]) for m in maps]
     answers = iter([(maps[:1] + 1, np.array([3.0], np.float32)), (maps[1:], np.array([3.0], np.float32))])
     assert compare(wanted, lambda _: next(answers)) == Differences(map=0.25, score=0.5)
+
+
+def test_another_shape_is_no_small_difference() -> None:
+    wanted = [
+        Case(
+            images=np.zeros((2, 1, 1, 3), np.uint8), maps=np.ones((2, 4, 4), np.float32), scores=np.ones(2, np.float32)
+        )
+    ]
+    assert compare(wanted, lambda _: (np.ones((2, 4, 4)), np.ones((2, 1)))) == Differences(map=0.0, score=math.inf)
+    assert compare(wanted, lambda _: (np.ones((1, 4, 4)), np.ones(2))) == Differences(map=math.inf, score=0.0)
 
 
 def test_images_go_alone_and_at_once_and_at_sizes_above_and_below() -> None:
