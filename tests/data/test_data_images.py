@@ -2,15 +2,18 @@
 
 import contextlib
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
+from invad.data import images as reading
 from invad.data import read_image, read_mask, resize_image, resize_mask
-from invad.data.images import convert_image, read_size
+from invad.data.images import convert_image, decode_image, read_size
 from invad.errors import ImageError
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
@@ -52,6 +55,19 @@ def test_16_bits_are_divided_by_257_and_not_stretched(tmp_path: Path) -> None:
         assert (array == array[..., :1]).all()
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_of_16_bit_colours_the_upper_byte_is_kept(tmp_path: Path, suffix: str, channels: int) -> None:
+    """Pillow decodes them to 8 bits; that is never further from a 257th than a level."""
+    values = np.linspace(0, 65535, 3 * 4096).round().astype(np.uint16).reshape(64, 64, 3)
+    values[0, 0] = (255, 256, 0x80FF)
+    opaque = np.full((64, 64, channels - 3), 65535, np.uint16)
+    assert cv2.imwrite(str(tmp_path / f"a.{suffix}"), np.concatenate([values[..., ::-1], opaque], axis=2))
+    array = read_image(tmp_path / f"a.{suffix}")
+    assert np.array_equal(array, values >> 8)
+    assert np.abs(array - np.rint(values / 257)).max() == 1
+
+
 @pytest.mark.parametrize("values", [np.array([[0.1, 0.9]], np.float32), np.array([[-1, 70000]], np.int32)])
 def test_values_that_are_no_pixels_are_refused(tmp_path: Path, values: np.ndarray) -> None:
     path = saved(tmp_path / "a.tif", Image.fromarray(values))
@@ -72,6 +88,72 @@ def test_transparency_is_laid_over_white(tmp_path: Path) -> None:
     assert read_image(saved(tmp_path / "d.png", grey))[0, :, 0].tolist() == [0, 255]
 
 
+def of_every_mode() -> dict[str, Image.Image]:
+    random = np.random.default_rng(0)
+    rgba = Image.fromarray(random.integers(0, 256, (9, 10, 4), dtype=np.uint8))
+    deep = random.integers(0, 65536, (9, 10), dtype=np.uint16)
+    clear = rgba.convert("P")
+    clear.info["transparency"] = 3
+    rgb = rgba.convert("RGB")
+    rgb.info["transparency"] = rgb.getpixel((4, 8))
+    some = {mode: rgba.convert(mode) for mode in ("1", "L", "LA", "P", "PA", "CMYK", "YCbCr", "RGBA")}
+    deeper = {
+        "I;16": Image.fromarray(deep),
+        "I;16B": Image.frombytes("I;16B", (10, 9), deep.astype(">u2").tobytes()),
+        "I": Image.fromarray(deep.astype(np.int32)),
+    }
+    return {**some, **deeper, "clear": clear, "rgb": rgb}
+
+
+@pytest.mark.parametrize("mode", of_every_mode())
+def test_strips_make_the_image_that_is_made_at_once(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = of_every_mode()[mode]
+    whole = convert_image(image)
+    assert whole.shape == (9, 10, 3) and whole.dtype == np.uint8 and len(np.unique(whole)) > 1
+    for pixels in (1, 20, 40):
+        monkeypatch.setattr(reading, "STRIP", pixels)
+        assert np.array_equal(convert_image(image), whole), pixels
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32])
+def test_a_deep_image_takes_little_more_than_its_pixels(tmp_path: Path, dtype: type) -> None:
+    side = 2000
+    values = np.arange(side * side, dtype=np.int64).reshape(side, side) % 65536
+    path = saved(tmp_path / "deep.tif", Image.fromarray(values.astype(dtype)))
+    del values
+    tracemalloc.start()
+    try:
+        read_image(path)
+        peak = tracemalloc.get_traced_memory()[1] / side**2
+    finally:
+        tracemalloc.stop()
+    assert peak < 7, "bytes a pixel, beside Pillow's own: three of RGB, and a strip"
+
+
+def test_an_image_that_does_not_fit_into_memory_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "large.png", Image.new("RGB", (6, 4)))
+    data = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    for kind, name in ((Image.Image, "crop"), (Image.Image, "load")):
+        monkeypatch.setattr(kind, name, full)
+        for read in (lambda: read_image(path), lambda: decode_image(data, "large.png")):
+            with pytest.raises(ImageError, match=r"large.png does not fit into the memory that is free; cut it"):
+                read()
+    with pytest.raises(ImageError, match="the PIL image does not fit"):
+        convert_image(Image.new("RGB", (6, 4)))
+    with pytest.raises(ImageError, match=r"large.png does not fit"):
+        read_mask(path)
+
+
+def test_an_image_without_pixels_is_refused() -> None:
+    for size in ((0, 4), (4, 0)):
+        with pytest.raises(ImageError, match=f"has no pixels: it is {size[0]} wide and {size[1]} high"):
+            convert_image(Image.new("RGB", size))
+
+
 def test_exif_rotation_is_carried_out_and_known_from_the_header(tmp_path: Path) -> None:
     image = colours(Image.new("RGB", (6, 4)))
     exif = Image.Exif()
@@ -81,6 +163,8 @@ def test_exif_rotation_is_carried_out_and_known_from_the_header(tmp_path: Path) 
     assert array.shape == (6, 4, 3) and read_size(path) == (6, 4)
     assert tuple(array[0, 0]) == RED and tuple(array[5, 0]) == GREEN
     assert read_size(saved(tmp_path / "b.png", image)) == (4, 6)
+    with Image.open(path) as opened:
+        assert np.array_equal(convert_image(opened), array) and opened.size == (6, 4), "the caller's stays as it is"
 
 
 def test_a_pil_image_is_what_its_file_is(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from invad.inference.opening import open_model
 from invad.inference.openvino_file import OpenVinoScorer
 from invad.inference.rewriting import write_decision
 from invad.inference.scorer import plain_scorer
+from invad.inference.selfcheck import BOUND, cases, compare
 from invad.inference.sharding import Shard
 from invad.runs import Run, load_model
 
@@ -395,9 +396,9 @@ def test_an_export_reads_the_photos_it_compares_and_holds_them_at_the_models_siz
         read.append(path)
         return read_image(path)
 
-    def watched_check(settings: object, reference: object, out: object, images: Any, *rest: object) -> exporting.Export:
-        held.update(image.shape for image in images)
-        return check(settings, reference, out, images, *rest)  # type: ignore[arg-type]
+    def watched_check(reference: object, out: object, asked: Any, *rest: object) -> exporting.Export:
+        held.update(image.shape for image in asked.normal)
+        return check(reference, out, asked, *rest)  # type: ignore[arg-type]
 
     check = exporting._check
     monkeypatch.setattr(exporting, "read_image", watched_read)
@@ -458,6 +459,14 @@ def test_openvino_gets_what_its_fast_kernels_need(exported: Callable[[str], Path
     one = _for_one(whole, (64, 96))
     assert "MVN" in kinds(whole) and "Floor" in kinds(whole)
     assert "Floor" not in kinds(one) and one.output("map").shape == openvino.Shape([1, 64, 96])
+
+
+def test_every_form_of_an_openvino_file_is_checked(trained: Path, exported: Callable[[str], Path]) -> None:
+    scorer = open_model(exported("openvino"), device="cpu").scorer
+    reference = plain_scorer(load_model(Run.open(trained)), (64, 96))
+    found = compare(cases(reference, list(photos(3, 64, 96))), scorer)
+    assert found.map < BOUND and found.score < BOUND
+    assert {"_one", "_several", "_any_size"} <= set(vars(scorer)), "each is compiled where it is first used"
 
 
 def test_every_process_has_a_device_that_its_file_can_use(exported: Callable[[str], Path]) -> None:

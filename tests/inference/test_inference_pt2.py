@@ -8,6 +8,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,12 @@ from torch import Tensor, nn
 
 from invad.colours import ColourScale
 from invad.errors import ModelFileError
+from invad.inference.folding import fold
+from invad.inference.graph import ImageGraph
 from invad.inference.manifest import EMPTY, Manifest, seal
 from invad.inference.pt2_file import EXTRA, Pt2Scorer, pt2_bytes
+from invad.inference.scorer import plain_scorer
+from invad.model import build_model
 
 IMAGES = np.arange(2 * 5 * 6 * 3, dtype=np.uint8).reshape(2, 5, 6, 3)
 MODEL = "models/model.json"
@@ -106,6 +111,15 @@ def test_it_computes_what_pytorch_makes_of_the_file(good: bytes) -> None:
     for ours, one, other in zip(scorer(IMAGES), theirs, wanted, strict=True):
         np.testing.assert_array_equal(ours, one.numpy())
         np.testing.assert_array_equal(ours, other.numpy())
+
+
+def test_the_analytic_encoder_needs_no_other_operators() -> None:
+    model = build_model("analytic", blocks=(1, 1, 1), image_size=(32, 32))
+    graph = ImageGraph(fold(model, (32, 32)), (32, 32))
+    data = pt2_bytes(graph, replace(MANIFEST, size=(32, 32)))
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    (maps, scores), (wanted, wanted_scores) = Pt2Scorer(data, "x.pt2")(images), plain_scorer(model, (32, 32))(images)
+    assert np.abs(maps - wanted).max() < 1e-4 * np.ptp(wanted) and np.allclose(scores, wanted_scores, atol=1e-4)
 
 
 def test_it_computes_on_the_device_asked_for(good: bytes) -> None:

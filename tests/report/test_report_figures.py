@@ -1,11 +1,15 @@
 """Pictures of maps: one scale for all, good images left alone."""
 
+import tracemalloc
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invad.errors import ImageError, MetricError, SettingsError
+from invad.report import figures
 from invad.report.figures import bar_colours, outline, overlay
 
 
@@ -48,6 +52,32 @@ def test_overlay_does_not_change_its_arguments_and_takes_half_precision() -> Non
     before = image.copy()
     picture = overlay(image, values, 0.1, 0.9)
     assert np.array_equal(image, before) and picture.shape == image.shape and picture.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("size", "of_map"), [((131, 57), (64, 96)), ((20, 300), (64, 33)), ((1, 40), (5, 5))])
+def test_strips_make_the_picture_that_is_made_at_once(
+    size: tuple[int, int], of_map: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, values = photograph(*size), np.random.default_rng(1).random(of_map)
+    whole = overlay(image, values, 0.2, 0.9)
+    resized = cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR)
+    ours = figures._resized(values, size, slice(0, size[0]))
+    assert np.abs(ours - resized).max() < 2e-5, "OpenCV may hold the weights in float32"
+    for pixels in (1, 500):
+        monkeypatch.setattr(figures, "STRIP", pixels)
+        assert np.array_equal(overlay(image, values, 0.2, 0.9), whole)
+
+
+def test_a_picture_of_a_large_photo_takes_little_more_than_the_photo() -> None:
+    image, values = np.zeros((2000, 2000, 3), np.uint8), np.random.default_rng(0).random((256, 256))
+    overlay(image[:9], values, 0.2, 0.9)
+    tracemalloc.start()
+    try:
+        overlay(image, values, 0.2, 0.9)
+        peak = tracemalloc.get_traced_memory()[1] / image[..., 0].size
+    finally:
+        tracemalloc.stop()
+    assert peak < 9, "bytes a pixel: three of the picture, and a strip"
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ def test_a_model_that_is_fit(predictor: Predictor) -> None:
         (lambda maps, scores: (maps, scores + 0.01), "maximum"),
         (lambda maps, scores: (maps * len(maps), scores * len(maps)), "among others"),
         (lambda maps, scores: (maps[::-1], scores[::-1]), "among others"),
+        (lambda maps, scores: (maps * (np.nan if len(maps) > 1 else 1), scores), "among others"),
+        (lambda maps, scores: (maps, scores * len(maps)), "among others"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero")

@@ -51,10 +51,10 @@ class Export:
         print(f"{found.path}: {self.precision}, {size:.1f} MiB")
         print(f"checked on {found.images}: largest difference from the run's")
         print(f"  map    {found.differences.map:.2g} of its range")
-        print(f"  score  {found.differences.score:.2g}")
+        print(f"  score  {found.differences.score:.2g} of the maps' range")
         if found.loss is not None:
             loss = found.loss
-            print(f"  {loss.measure}: {loss.before:.2f} before, {loss.after:.2f} after")
+            print(f"  {loss.measure}: {loss.before:.2f} before, {loss.after:.2f} after, on {loss.images}")
         if found.decisions is not None:
             decisions = found.decisions
             print(

@@ -19,7 +19,10 @@ SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 """What is read, whatever a file is called. Pillow knows more, among them some that start other programs."""
 MAX_PIXELS = 178_956_970
-"""The largest image that is decoded, Pillow's own bound: half a gigabyte in RGB."""
+"""The largest image that is decoded, Pillow's own bound: half a gigabyte in RGB, 1.3 GB while it is read (Pillow's four
+bytes a pixel and our three), 1.4 GB where it is turned."""
+STRIP = 1 << 18
+"""Pixels that are converted at a time: steps in between take many bytes a pixel."""
 DENSE_PIXELS = 1 << 24
 """From so many pixels on (16 megapixels), a file must not be compressed more than a photograph can be."""
 PIXELS_PER_BYTE = 300
@@ -53,14 +56,15 @@ def is_image(name: str) -> bool:
 def read_image(path: Path) -> NDArray[np.uint8]:
     """Return the image as uint8 RGB (H, W, 3).
 
-    16-bit values are divided by 257 (their whole range, nothing is stretched); transparency is laid over white;
-    palettes, grey and CMYK become RGB; an EXIF rotation is carried out.
+    16-bit grey values are divided by 257 (their whole range, nothing is stretched). Of 16-bit colours Pillow keeps the
+    upper byte: up to one level from that. Transparency is laid over white; palettes, grey and CMYK become RGB; an EXIF
+    rotation is carried out.
 
     Raises:
-        ImageError: the file is missing, cut short, not an image of a kind in `FORMATS`, far too large, or compressed
-            more than any photograph is.
+        ImageError: the file is missing, cut short, not an image of a kind in `FORMATS`, far too large, larger than the
+            memory that is free, or compressed more than any photograph is.
     """
-    return _to_rgb(_open(path, str(path), photograph=True), str(path))
+    return _read(path, str(path), MAX_PIXELS)
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
@@ -80,7 +84,7 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> NDA
         >>> decode_image(file.getvalue(), "a.png").shape
         (4, 6, 3)
     """
-    return _to_rgb(_open(data, name, photograph=True, max_pixels=max_pixels), name)
+    return _read(data, name, max_pixels)
 
 
 def convert_image(image: Image.Image, name: str = "the PIL image") -> NDArray[np.uint8]:
@@ -98,15 +102,30 @@ def convert_image(image: Image.Image, name: str = "the PIL image") -> NDArray[np
         [255, 255, 255]
     """
     with _errors(name):
-        upright = _upright(image)
-    return _to_rgb(upright, name)
+        return _to_rgb(_upright(image), name)
+
+
+def _read(source: Path | bytes, name: str, max_pixels: int) -> NDArray[np.uint8]:
+    with _errors(name), _identified(source, name, photograph=True, max_pixels=max_pixels) as image:
+        return _to_rgb(_upright(image, in_place=True), name)
 
 
 def _to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
-    """A decoded image as RGB; see `read_image`."""
+    """A decoded image as RGB, a strip at a time; see `read_image`."""
+    if 0 in image.size:
+        raise ImageError(f"{name} has no pixels: it is {image.width} wide and {image.height} high")
+    rgb = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    rows = max(1, STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        rgb[top : top + rows] = _strip_to_rgb(strip, name)
+    return rgb
+
+
+def _strip_to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Some rows as RGB, or as grey (h, w, 1)."""
     if image.mode in ("I;16", "I;16L", "I;16B", "I", "F"):
-        grey = _to_8_bits(np.asarray(image), name)
-        return np.repeat(grey[..., None], 3, axis=2)
+        return _to_8_bits(np.asarray(image), name)[..., None]
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA"):
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
@@ -122,7 +141,12 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     Raises:
         ImageError: the file cannot be read.
     """
-    image = _open(path, str(path), photograph=False)
+    with _errors(str(path)), _identified(path, str(path), photograph=False) as image:
+        return _to_mask(_upright(image, in_place=True))
+
+
+def _to_mask(image: Image.Image) -> NDArray[np.bool_]:
+    """A decoded image as a mask; see `read_mask`."""
     if image.mode in ("P", "PA", "LA", "RGBA"):
         values = np.asarray(image.convert("RGBA"))
         return np.asarray(values[..., :3].any(axis=2) & (values[..., 3] > 0))
@@ -156,16 +180,15 @@ def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
     return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR)) > 127
 
 
-def _open(source: Path | bytes, name: str, *, photograph: bool, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The decoded image with its EXIF rotation carried out."""
-    with _errors(name), _identified(source, name, photograph=photograph, max_pixels=max_pixels) as image:
-        return _upright(image)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The decoded image with its EXIF rotation carried out."""
+def _upright(image: Image.Image, *, in_place: bool = False) -> Image.Image:
+    """The decoded image with its EXIF rotation carried out, in place or on a copy; itself where it has none."""
     image.load()
-    return ImageOps.exif_transpose(image)
+    if image.getexif().get(ExifTags.Base.Orientation, 1) not in range(2, 9):
+        return image
+    if not in_place:
+        return ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _identified(source: Path | bytes, name: str, *, photograph: bool, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -207,6 +230,10 @@ def _errors(name: str) -> Iterator[None]:
         ) from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name} has too many pixels: {error}") from error
+    except MemoryError as error:
+        raise ImageError(
+            f"{name} does not fit into the memory that is free; cut it into tiles or make it smaller"
+        ) from error
     except DAMAGED as error:
         raise ImageError(f"{name} cannot be decoded: {error}. Replace it, or leave it out") from error
 

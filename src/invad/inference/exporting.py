@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from invad.data import DataSet, open_datasets
 from invad.data.images import read_image, resize_image
-from invad.errors import DataError, ImageError, ModelFileError, SettingsError
+from invad.errors import DataError, ImageError, SettingsError
 from invad.files import write_bytes
 from invad.inference.agreeing import Decisions, Recorded, compare_decisions
 from invad.inference.calibrating import HELD_BACK, held_back_images
@@ -28,7 +28,17 @@ from invad.inference.opening import open_model
 from invad.inference.openvino_file import OpenVinoScorer, openvino_bytes, to_openvino
 from invad.inference.rewriting import with_decision
 from invad.inference.scorer import Scorer, plain_scorer
-from invad.inference.selfcheck import BOUND, Differences, Loss, Scoring, compare, measure_loss
+from invad.inference.selfcheck import (
+    COMPARED,
+    Differences,
+    Loss,
+    Scoring,
+    cases,
+    compare,
+    measure_loss,
+    require_same,
+    require_worth,
+)
 from invad.model import InvAD
 from invad.records import Size
 from invad.runs import Run, environment, load_model
@@ -44,10 +54,10 @@ POSSIBLE: dict[Target, tuple[Precision, ...]] = {
     "pt2": ("fp32", "fp16", "bf16"),
 }
 """ONNX Runtime has no bf16 convolution on CPUs; PyTorch's exported programs no stable int8."""
-COMPARED = 8
-"""Images whose maps are compared."""
 MEASURED = 200
 """Images, at most, on which the loss of a lower precision is measured; they are held at the model's size alone."""
+APART = 40
+"""From so many normal images on, those that int8's ranges come from and those that it is measured on are others."""
 MAX_DROP = 0.5
 
 
@@ -66,6 +76,21 @@ class Export:
     """How a lower precision decides at the run's thresholds; None for fp32, and where the run has none."""
     recalibrated: bool = False
     """Whether its thresholds come from its own scores of the images that the training held back, not from the run's."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """The images that an export needs, all of the model's size."""
+
+    normal: list[NDArray[np.uint8]]
+    """Whose maps are compared, and that int8's ranges come from; perhaps none."""
+    origin: str
+    """Where those come from."""
+    measured: list[NDArray[np.uint8]]
+    """That the loss of a lower precision is measured on; none: on those that are compared."""
+    labels: list[tuple[str, bool]]
+    """Class, and whether it is anomalous, of each of those; none: not known."""
+    measured_origin: str
 
 
 def export(
@@ -88,7 +113,8 @@ def export(
         normal: normal images, for int8 and for the check: files, folders, patterns or manifests; none given: the
             training images.
         max_drop: the loss that a precision below fp32 may cost, in points of image AUROC on the run's test images, or
-            of agreement with the run where it has none.
+            of agreement with the run where it has none; int8 agrees on other normal images than its ranges come from,
+            where there are enough.
         overwrite: replace a file that is there.
 
     Returns:
@@ -106,18 +132,18 @@ def export(
     _require(out, to, precision, overwrite)
     settings, model = run.settings(), load_model(run)
     reference = plain_scorer(model, settings.size)
-    count = COMPARED if precision == "fp32" else MEASURED
-    images, origin = _normal_images(run, settings, normal, count)
-    if precision == "int8" and not images:
+    asked = _images(run, settings, normal, precision)
+    if precision == "int8" and not asked.normal:
         raise DataError("int8 needs normal images to learn the ranges of the activations from: --normal FOLDER")
     manifest, calibration = _manifest(run, settings, model, precision)
-    files = _build(model, manifest, to, images)
-    if not images:
-        images, origin = _synthetic_images(settings), "synthetic images, since no photos were at hand"
+    files = _build(model, manifest, to, asked.normal)
+    if not asked.normal:
+        origin = "synthetic images, since no photos were at hand"
+        asked = replace(asked, normal=_synthetic_images(settings), origin=origin)
     with tempfile.TemporaryDirectory() as folder:  # checked before it takes the place of a file that is there
         trial = Path(folder) / out.name
         _write(trial, files)
-        found = _check(settings, reference, trial, images, origin, precision, max_drop, calibration)
+        found = _check(reference, trial, asked, precision, max_drop, calibration)
         own = _own_thresholds(run, trial, calibration) if found.decisions is not None else None
     if own is not None:
         *weights, model_file = files
@@ -166,39 +192,32 @@ def _build(model: InvAD, manifest: Manifest, to: Target, normal: Sequence[NDArra
 
 
 def _check(
-    settings: TrainSettings,
     reference: Scorer,
     out: Path,
-    images: Sequence[NDArray[np.uint8]],
-    origin: str,
+    asked: _Asked,
     precision: Precision,
     max_drop: float,
     calibration: Calibration | None,
 ) -> Export:
-    """Open the file as a user will, and compare it with the run on images of the model's size."""
+    """Open the file as a user will, and compare it with the run."""
     scorer = open_model(out, device="cpu").scorer
     ways: list[Scoring] = [scorer, scorer.as_filed] if isinstance(scorer, OpenVinoScorer) else [scorer]
-    compared = [compare(reference, way, spread(images, COMPARED)) for way in ways]
-    differences = Differences(map=max(one.map for one in compared), score=max(one.score for one in compared))
-    found = Export(path=out, images=origin, differences=differences, loss=None)
+    wanted = cases(reference, asked.normal)
+    compared = [compare(wanted, way) for way in ways]
+    differences = Differences(
+        map=float(np.max([one.map for one in compared])), score=float(np.max([one.score for one in compared]))
+    )
+    found = Export(path=out, images=asked.origin, differences=differences, loss=None)
     if precision == "fp32":
-        if not differences.map <= BOUND:
-            raise ModelFileError(
-                f"the exported model's maps differ from the run's by {differences.map:.2g} of their range (bound: "
-                f"{BOUND:g}), on {origin}; no file is written. A fault of invad or the runtime: please report it"
-            )
+        require_same(differences, asked.origin)
         return found
-    labelled, labels = _labelled_images(settings)
+    images, origin = asked.measured or asked.normal, asked.measured_origin or asked.origin
     reference, scorer = Recorded(reference), Recorded(scorer)
-    loss = measure_loss(reference, scorer, labelled or images, labels)
-    if not loss.drop <= max_drop:
-        raise ModelFileError(
-            f"{precision} costs {loss.drop:.2f} points of {loss.measure} ({loss.before:.2f} to {loss.after:.2f}), more "
-            f"than {max_drop:g}; no file is written. Choose a higher --precision, or allow it: --max-drop POINTS"
-        )
+    loss = measure_loss(reference, scorer, images, asked.labels, origin)
+    require_worth(differences, loss, precision, max_drop)
     if calibration is None:
         return replace(found, loss=loss)
-    names = [name for name, _ in labels]
+    names = [name for name, _ in asked.labels]
     return replace(found, loss=loss, decisions=compare_decisions(calibration, reference.scores, scorer.scores, names))
 
 
@@ -239,6 +258,26 @@ def _manifest(
 
 PRIVATE = ("data", "weights", "cache_dir", "device")
 """Settings that name places of the training's machine, which are no business of whoever gets the file."""
+
+
+def _images(run: Run, settings: TrainSettings, normal: Sequence[Path | str], precision: Precision) -> _Asked:
+    """The images that an export of this precision needs.
+
+    int8 agrees best on the images that its ranges come from, so it is measured on others where there are enough.
+    """
+    if precision == "fp32":
+        images, origin = _normal_images(run, settings, normal, COMPARED)
+        return _Asked(normal=images, origin=origin, measured=[], labels=[], measured_origin="")
+    measured, labels = _labelled_images(settings)
+    apart = precision == "int8" and not measured
+    images, origin = _normal_images(run, settings, normal, 2 * MEASURED if apart else MEASURED)
+    said = f"{len(measured)} of the run's test images" if measured else ""
+    if apart and len(images) >= APART:
+        images, measured = images[::2], images[1::2]
+        said = f"{len(measured)} normal images, others than those that its ranges come from"
+    elif apart:
+        said = f"the {len(images)} normal images that its ranges come from, since there are fewer than {APART}"
+    return _Asked(normal=images, origin=origin, measured=measured, labels=labels, measured_origin=said)
 
 
 def _normal_images(

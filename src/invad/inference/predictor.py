@@ -186,7 +186,8 @@ def to_array(image: ImageLike) -> NDArray[np.uint8]:
     """Return any image as uint8 RGB (H, W, 3); a PIL image as its file would be read.
 
     Raises:
-        ImageError: the file or PIL image cannot be read, or the array has another shape or type.
+        ImageError: the file or PIL image cannot be read, the array has another shape or type or no pixels, or it is
+            none of these.
 
     Example:
         >>> to_array(np.zeros((4, 6), dtype=np.uint8)).shape
@@ -196,9 +197,17 @@ def to_array(image: ImageLike) -> NDArray[np.uint8]:
         return read_image(Path(image))
     if isinstance(image, Image.Image):
         return convert_image(image)
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3):
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"expected an image as a path, a uint8 array or a PIL image, got {type(image).__name__}")
+    if (
+        image.size == 0
+        or image.dtype != np.uint8
+        or image.ndim not in (2, 3)
+        or (image.ndim == 3 and image.shape[2] != 3)
+    ):
         raise ImageError(
-            f"expected a uint8 array (H, W, 3) in RGB or (H, W) in grey, got {image.dtype} of shape {image.shape}"
+            f"expected a uint8 array (H, W, 3) in RGB or (H, W) in grey, with at least one pixel, got {image.dtype} of "
+            f"shape {image.shape}"
         )
     rgb: NDArray[np.uint8] = np.stack([image] * 3, axis=2) if image.ndim == 2 else image  # (H, W, 3)
     return rgb

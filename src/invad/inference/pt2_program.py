@@ -24,7 +24,7 @@ SCHEMA = 8
 """The major version of PyTorch's JSON, which only changes with what cannot be read as before."""
 
 OPERATORS = re.compile(
-    "add|sub|rsub|mul|div|floor_divide|remainder|neg|reciprocal|pow|square|sqrt|rsqrt|exp|log|erf|sin|cos|tan|abs|sign"
+    "add|sub|rsub|mul|div|floor_divide|remainder|neg|reciprocal|pow|square|sqrt|rsqrt|exp|expm1|log|log1p|log2|erf|sin|cos|tan|abs|sign"
     "|ceil|floor|round|clamp|clamp_min|clamp_max|maximum|minimum|addcmul|cumsum"
     "|eq|ne|lt|le|gt|ge|logical_and|logical_or|logical_not|bitwise_and|bitwise_or|bitwise_not|where|masked_fill"
     "|sum|mean|max|min|amax|amin|argmax|argmin|topk|std|std_mean|var|var_mean|linalg_vector_norm"

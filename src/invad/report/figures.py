@@ -20,6 +20,9 @@ WHITE = (255, 255, 255)
 BAR_GREY = 200
 """The grey that colour bars lie on, so that their colours are those of the pictures."""
 
+STRIP = 1 << 18
+"""Pixels that are blended at a time: steps in between take some 50 bytes a pixel."""
+
 Pixels = NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
@@ -51,9 +54,18 @@ def overlay(image: Pixels, anomaly_map: ArrayLike, low: float, high: float, opac
     _check_scale(low, high)
     if not 0 < opacity <= 1:
         raise SettingsError(f"opacity must lie in (0, 1], not {opacity}")
-    values = _resized(_checked_map(anomaly_map), image.shape[:2])
-    level = np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)  # (H, W)
-    colours = _table()[np.rint(level * 255).astype(np.intp)]  # (H, W, 3)
+    values, (height, width) = _checked_map(anomaly_map), image.shape[:2]
+    picture, rows = np.empty_like(image), max(1, STRIP // width)
+    for top in range(0, height, rows):
+        strip = slice(top, min(top + rows, height))
+        picture[strip] = _blended(image[strip], _resized(values, (height, width), strip), low, high, opacity)
+    return picture
+
+
+def _blended(image: Pixels, values: NDArray[np.float64], low: float, high: float, opacity: float) -> Pixels:
+    """Some rows of an image with those of the map, which has their size, laid over them."""
+    level = np.clip((values - low) / (high - low), 0.0, 1.0).astype(np.float32)  # (h, W)
+    colours = _table()[np.rint(level * 255).astype(np.intp)]  # (h, W, 3)
     share = opacity * (1 - (1 - level) ** 4)[..., None]  # rises early, so that weak findings are seen
     return np.rint(image + share * (colours - image)).astype(np.uint8)
 
@@ -106,11 +118,24 @@ def _table() -> NDArray[np.float32]:
     return np.asarray(rgb * 255, dtype=np.float32)
 
 
-def _resized(values: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """The map at another height and width, bilinear."""
+def _resized(values: NDArray[np.float64], size: tuple[int, int], rows: slice) -> NDArray[np.float64]:
+    """These rows of the map at another height and width, bilinear as OpenCV does it, which makes all rows or none."""
     if values.shape == size:
-        return values
-    return np.asarray(cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_LINEAR))
+        return values[rows]
+    first, second, share = _neighbours(np.arange(rows.start, rows.stop), size[0], values.shape[0])
+    between = (1 - share[:, None]) * values[first] + share[:, None] * values[second]  # (rows, w)
+    first, second, share = _neighbours(np.arange(size[1]), size[1], values.shape[1])
+    return np.asarray((1 - share) * between[:, first] + share * between[:, second])  # (rows, W)
+
+
+def _neighbours(
+    places: NDArray[np.intp], length: int, source: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """The two pixels of a source between which these of so many lie, and the second one's share; edges are repeated."""
+    centres = (places + 0.5) * (source / length) - 0.5
+    below = np.floor(centres)
+    first, second = (np.clip(below + i, 0, source - 1).astype(np.intp) for i in (0, 1))
+    return first, second, centres - below
 
 
 def _check_image(image: Pixels) -> None:

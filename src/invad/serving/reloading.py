@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from invad.errors import InvadError, ModelFileError
 from invad.inference.predictor import Predictor
-from invad.inference.selfcheck import BOUND, compare
+from invad.inference.selfcheck import BOUND, Case, compare
 from invad.records import Size
 from invad.serving import schemas
 from invad.serving.refusals import refusals
@@ -86,11 +86,11 @@ def check_predictor(predictor: Predictor) -> None:
         if abs(float(maps.max()) - float(scores[0])) > BOUND:
             raise ModelFileError(f"the model gives the score {scores[0]} where its map's maximum is {maps.max()}")
     together = _Together(predictor, images)
-    found = compare(predictor.scorer, together, images)
-    if found.map > ROUNDING:
+    found = compare([Case.of(predictor.scorer, image[None]) for image in images], together)
+    if not (found.map <= ROUNDING and found.score <= ROUNDING):  # NaN is refused too
         raise ModelFileError(
             f"the model's map of an image among others differs by {found.map:.2g} of its range from the one of the "
-            f"image alone; at most {ROUNDING:g} is rounding"
+            f"image alone, its score by {found.score:.2g}; at most {ROUNDING:g} is rounding"
         )
 
 
