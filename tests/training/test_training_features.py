@@ -15,7 +15,9 @@ from invad.model import InvAD, build_model
 from invad.model.encoder import build_encoder
 from invad.processes import Processes
 from invad.records import Record
+from invad.runs import environment
 from invad.settings import Precision
+from invad.training import features as features_module
 from invad.training.features import (
     GIB,
     Budget,
@@ -143,7 +145,9 @@ def files(opened: tuple[Features, str]) -> tuple[Path, ...]:
     return features.files
 
 
-def test_what_a_file_is_named_by(opened: Opened, images: list[Path], tmp_path: Path) -> None:
+def test_what_a_file_is_named_by(
+    opened: Opened, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = files(opened(0.0, 1.0))
     assert len(set(first)) == len(images)
     assert files(opened(0.0, 1.0)) == first
@@ -157,6 +161,10 @@ def test_what_a_file_is_named_by(opened: Opened, images: list[Path], tmp_path: P
         files(opened(0.0, 1.0, size=(32, 64))),
         files(opened(0.0, 1.0, precision="bf16")),
     ]
+    for package in ("pillow", "torch", "timm"):
+        with monkeypatch.context() as patch:
+            patch.setattr(features_module, "environment", lambda new=package: {**environment(), new: "9.9"})
+            others.append(files(opened(0.0, 1.0)))
     for other in others:
         assert not set(other) & set(first)
         first += other

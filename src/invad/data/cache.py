@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from invad.errors import ImageError
@@ -52,7 +53,7 @@ class MemoryCache:
 
 
 class DiskCache:
-    """Keeps images in a folder, a file each, keyed by path, size and time of the original and the size wanted.
+    """Keeps images in a folder, a file each, keyed by path, size and time of the original, the size wanted and Pillow's version.
 
     A file is written at once and ends in a checksum: one that is cut short or changed counts as not there.
     """
@@ -86,7 +87,7 @@ class DiskCache:
             state = path.stat()
         except OSError as error:
             raise ImageError(f"cannot read {path}: {error.strerror}") from error
-        key = f"{FORMAT}|{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{size}"
+        key = f"{FORMAT}|pillow {PIL.__version__}|{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{size}"
         digest = hashlib.sha256(key.encode()).hexdigest()
         return self._folder / digest[:2] / digest[2:]
 

@@ -25,6 +25,7 @@ from invad.devices import to_device
 from invad.files import write_bytes
 from invad.model import InvAD
 from invad.processes import Processes
+from invad.runs import environment
 from invad.settings import Precision
 
 BLOCK = 16
@@ -187,7 +188,7 @@ def open_features(
         source.forget()
         return stored, f"{said} are kept in memory"
     if kept == "disk":
-        key = f"{FORMAT}|{encoder_key(model)}|{source.size}|{precision}|{device.type}"
+        key = f"{FORMAT}|{versions()}|{encoder_key(model)}|{source.size}|{precision}|{device.type}"
         files = tuple(_file(budget.folder, f"{key}|{digest}") for digest in hashes)
         on_disk = OnDisk(model=model, source=source, files=files, shapes=shapes, dtype=dtype, device=device)
         source.forget()
@@ -236,6 +237,17 @@ def encoder_key(model: InvAD) -> str:
     """Return what names the encoder: a checksum of its weights, and of its structure, levels and normalisation."""
     encoder: torch.nn.Module = model.encoder  # type: ignore[assignment]
     return f"{checksum(encoder.state_dict())}|{hashlib.sha256(repr(encoder).encode()).hexdigest()}"
+
+
+def versions() -> str:
+    """Return the versions of what decodes, resizes and encodes: another one may give other features.
+
+    Example:
+        >>> versions().startswith("pillow ")
+        True
+    """
+    found = environment()
+    return ", ".join(f"{name} {found[name]}" for name in ("pillow", "torch", "timm"))
 
 
 def _encode_all(
