@@ -30,6 +30,10 @@ class Cache(Protocol):
         """Keep an image (H, W, 3)."""
         ...
 
+    def fits(self, size: Size, count: int) -> int:
+        """Return how many of so many images are kept once they are decoded."""
+        ...
+
 
 class MemoryCache:
     """Keeps images in memory, by position, as long as there is room.
@@ -51,9 +55,20 @@ class MemoryCache:
         if (len(self._images) + 1) * image.nbytes <= self._room:
             self._images[index] = image
 
+    def fits(self, size: Size, count: int) -> int:
+        """Return how many of so many images there is room for.
+
+        Example:
+            >>> MemoryCache(room=1000).fits((8, 8), count=9)
+            5
+        """
+        return min(count, int(self._room // (size[0] * size[1] * 3)))
+
 
 class DiskCache:
-    """Keeps images in a folder, a file each, keyed by path, size and time of the original, the size wanted and Pillow's version.
+    """Keeps images in a folder, a file each, keyed by path, size and time of the original and the size wanted.
+
+    What another version of Pillow decoded has another key.
 
     A file is written at once and ends in a checksum: one that is cut short or changed counts as not there.
     """
@@ -81,6 +96,10 @@ class DiskCache:
         """Keep an image (H, W, 3)."""
         pixels = image.tobytes()
         write_bytes(self._entry(path, size), pixels + zlib.crc32(pixels).to_bytes(4, "little"))
+
+    def fits(self, size: Size, count: int) -> int:
+        """Return how many of so many images are kept: all."""
+        return count
 
     def _entry(self, path: Path, size: Size) -> Path:
         try:
