@@ -142,6 +142,7 @@ def test_the_program_leaves_the_others_before_it_ends(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
+    assert start_processes("cpu").on_host == int(os.environ["LOCAL_WORLD_SIZE"])
     in_double(pytest.MonkeyPatch())
     train_twice(Path(sys.argv[1]), Path(sys.argv[2]))
     end_processes()

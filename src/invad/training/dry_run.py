@@ -35,6 +35,8 @@ SAMPLE = 16
 """Images that reading and encoding are timed on, at most."""
 LOOK = 0.005
 """Seconds between two looks at the memory."""
+LIBRARIES = 80 * 2**20
+"""Bytes of Matplotlib and SciPy, which a run loads at its end."""
 FORWARD_SHARE = 0.35
 """What the loss of images held back costs beside a step on as many: there is no way back and no optimiser."""
 
@@ -76,9 +78,11 @@ class Beside:
     """What a run holds in the host's memory beside what encoding a block and two steps show, in bytes.
 
     Example:
-        >>> run = Beside(kept="nowhere", features=9, pixels=3, images=50, fitted=0, batch=8, room=90, on_host=True)
-        >>> run.in_steps() == 90 + 3 * 8 * read_ahead()
-        True
+        >>> run = Beside(
+        ...     kept="memory", features=9, pixels=3, images=50, fitted=0, batch=8, room=90, on_host=True, checkpoint=100
+        ... )
+        >>> run.in_steps()
+        650
     """
 
     kept: Kept
@@ -94,6 +98,8 @@ class Beside:
     """For decoded images that are kept."""
     on_host: bool
     """Features that are kept in memory are in the host's."""
+    checkpoint: int
+    """Of the file of a checkpoint."""
 
     def decoded(self, images: int) -> int:
         """So many decoded images, as far as they are kept."""
@@ -105,12 +111,13 @@ class Beside:
         return self.decoded(kept) + read_ahead() * BLOCK * self.pixels + self._features()
 
     def in_steps(self) -> int:
-        """In a step: features, or what is kept to make them of, and batches that are read ahead."""
+        """Between two steps: features or what they are made of, batches read ahead, and a checkpoint and its copy."""
+        writing = 2 * self.checkpoint
         if self.kept == "memory":
-            return self._features()
+            return writing + self._features()
         if self.kept == "disk":
-            return read_ahead() * self.batch * self.features
-        return self.decoded(self.images) + read_ahead() * self.batch * self.pixels
+            return writing + read_ahead() * self.batch * self.features
+        return writing + self.decoded(self.images) + read_ahead() * self.batch * self.pixels
 
     def _features(self) -> int:
         return self.images * self.features if self.kept == "memory" and self.on_host else 0
@@ -148,6 +155,7 @@ def dry_run(settings: TrainSettings) -> Forecast:
         batch=len(first_batch),
         room=int(settings.cache_memory * GIB / processes.on_host) if settings.cache == "memory" else 0,
         on_host=place.type != "cuda",
+        checkpoint=_checkpoint_bytes(model),
     )
     cached = 1.0 if settings.cache == "disk" else beside.decoded(everything) / (everything * beside.pixels)
     reading, encoding = reading * everything, encoding * everything
@@ -169,7 +177,7 @@ def dry_run(settings: TrainSettings) -> Forecast:
         epoch=epoch,
         total=once + epochs * epoch,
         parts=parts,
-        memory=max(most_encoding + beside.before_steps(), most_stepping + beside.in_steps()),
+        memory=max(most_encoding + beside.before_steps(), most_stepping + beside.in_steps()) + LIBRARIES,
         accelerator=_accelerator_bytes(device, one * everything if kept == "memory" and not beside.on_host else 0),
         disk=_folder_bytes(model),
     )
@@ -277,10 +285,15 @@ def _accelerator_bytes(device: torch.device, features: int) -> int:
 
 
 def _folder_bytes(model: InvAD) -> int:
-    """Bytes of a run folder: the encoder, and two checkpoints of the weights with Adam's two moments."""
+    """Bytes of a run folder: the encoder, and two checkpoints."""
     encoder: nn.Module = model.encoder  # type: ignore[assignment]
     frozen: int = sum(value.nbytes for value in encoder.state_dict().values())
-    return frozen + 2 * 3 * sum(value.nbytes for value in trained_state(model).values())
+    return frozen + 2 * _checkpoint_bytes(model)
+
+
+def _checkpoint_bytes(model: InvAD) -> int:
+    """Bytes of a checkpoint: the weights, and Adam's two moments of each."""
+    return 3 * sum(value.nbytes for value in trained_state(model).values())
 
 
 def _span(seconds: float) -> str:
