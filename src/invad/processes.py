@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from invad.devices import choose_device
 from invad.errors import SettingsError
@@ -34,6 +35,8 @@ class Processes:
     rank: int = 0
     count: int = 1
     device: torch.device
+    on_host: int = 1
+    """How many of them share the memory of this one's host."""
 
     @property
     def first(self) -> bool:
@@ -68,6 +71,15 @@ class Processes:
         from accelerate.utils import gather_object
 
         return list(gather_object([value]))
+
+    def fill_from(self, rank: int, values: Tensor) -> None:
+        """Fill a contiguous tensor, on any device, with what one of the processes holds in its place."""
+        if not self.several:
+            return
+        here = values.view(torch.uint8)  # as bytes: not every backend knows bf16
+        sent = here.to(self.device)
+        torch.distributed.broadcast(sent, rank)
+        here.copy_(sent)
 
     def from_first(self, value: T | None) -> T:
         """Return the first process's value in all of them, which wait for it."""
@@ -107,7 +119,12 @@ def start_processes(device: str) -> Processes:
     from accelerate import PartialState
 
     state = PartialState(cpu=choose_device(device).type == "cpu", timeout=LONGEST_WAIT)
-    return Processes(rank=state.process_index, count=state.num_processes, device=torch.device(state.device))
+    return Processes(
+        rank=state.process_index,
+        count=state.num_processes,
+        device=torch.device(state.device),
+        on_host=int(os.environ.get("LOCAL_WORLD_SIZE", state.num_processes)),
+    )
 
 
 def end_processes() -> None:

@@ -121,15 +121,15 @@ class TrainSettings:
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
     cache: Literal["memory", "disk", "none"] = "memory"
-    """Where decoded and resized images are kept after the first epoch."""
+    """Where decoded and resized images are kept."""
     cache_memory: float = CACHE_MEMORY
-    """GiB that decoded images may take where they are kept in memory; those beyond it are decoded in every epoch. None
-    are kept once their features are."""
+    """GiB of a host's memory that decoded images may take where they are kept there; those beyond it are decoded in
+    every epoch. None are kept once their features are."""
     cache_dir: str | None = None
     """The folder of the disk cache. None: a folder in the user's cache directory."""
     feature_memory: float = 2.0
-    """GiB of memory, the accelerator's where half of what is free there is enough, for the encoder's features of all
-    training images, computed once. 0: none."""
+    """GiB of memory for the encoder's features of all training images, computed once: the accelerator's where half of
+    what is free there is enough, else the host's, of all processes on it together. 0: none."""
     feature_disk: float = 0.0
     """GiB of disk for the features where they do not fit in memory; they lie in the folder of the disk cache, and later
     runs find them. Where they fit nowhere, they are computed in every step."""

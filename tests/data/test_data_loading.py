@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -64,6 +65,18 @@ def test_a_damaged_entry_is_made_again(records: list[Record], tmp_path: Path, da
     else:
         entry.write_bytes({"cut": data[:50], "flip": data, "empty": b""}[damage])
     assert np.array_equal(ImageSource(records, (16, 16), cache="disk", cache_dir=folder).image(0), expected)
+
+
+def test_what_another_pillow_decoded_is_not_taken(
+    records: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entries() -> int:
+        ImageSource(records, (16, 16), cache="disk", cache_dir=tmp_path / "cache").image(0)
+        return sum(path.is_file() for path in (tmp_path / "cache").rglob("*"))
+
+    assert entries() == entries() == 1
+    monkeypatch.setattr(PIL, "__version__", "99.0")
+    assert entries() == 2
 
 
 def test_a_changed_image_is_noticed(records: list[Record], tmp_path: Path) -> None:

@@ -1,8 +1,13 @@
 """A dry run writes nothing, and plans what the run then does."""
 
+import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
 from small_runs import small
 
@@ -57,3 +62,79 @@ def test_where_features_are_kept(small_set: Path) -> None:
     for memory, disk, kept in ((1.001, 0.0, "memory"), (0.999, 1.001, "disk"), (0.999, 0.999, "nowhere")):
         plan = dry_run(small(small_set, feature_memory=memory * size, feature_disk=disk * size))
         assert plan.kept == kept
+
+
+@pytest.mark.parametrize("cache", ["memory", "none"])
+@pytest.mark.parametrize("kept", ["memory", "disk", "nowhere"])
+def test_memory_is_all_that_is_held_at_a_time(
+    kept: str, cache: str, small_set: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 images, 22 of which the encoder is fitted to, in batches of 4; nothing is taken by encoding and stepping."""
+    home = sys.modules["invad.training.dry_run"]
+    monkeypatch.setattr(home, "_with_peak", lambda work: (work(), 0))
+    monkeypatch.setattr(home, "LIBRARIES", 0)
+    monkeypatch.setattr(home, "_checkpoint_bytes", lambda model: 1000)
+    monkeypatch.setattr(home, "read_ahead", lambda: 3)
+    changes = {"feature_memory": float(kept == "memory"), "feature_disk": float(kept == "disk")}
+    plan = dry_run(small(small_set, cache=cache, **changes))
+    pixels, features, decoded = 32 * 32 * 3, plan.features // 24, {"memory": 1, "none": 0}[cache]
+    encoding = {"memory": decoded * 24 * pixels + plan.features, "disk": decoded * 22 * pixels}
+    stepping = {
+        "memory": plan.features,
+        "disk": 3 * 4 * features,
+        "nowhere": decoded * 24 * pixels + 3 * 4 * pixels,
+    }
+    encoding["nowhere"] = decoded * 24 * pixels
+    assert plan.kept == kept and plan.accelerator == 0
+    assert plan.memory == max(encoding[kept] + 3 * 16 * pixels, stepping[kept] + 2000)
+
+
+def test_the_peak_of_a_piece_of_work_is_noticed() -> None:
+    home = sys.modules["invad.training.dry_run"]
+
+    def work() -> str:
+        block = np.ones(100 * 2**20, dtype=np.uint8)
+        time.sleep(10 * home.LOOK)
+        return str(block[0])
+
+    before = psutil.Process().memory_info().rss
+    made, peak = home._with_peak(work)
+    assert made == "1" and peak - before > 90 * 2**20
+
+
+GROWTH = """
+import resource, sys
+from pathlib import Path
+import psutil, torch
+from small_runs import small
+from invad import dry_run, train
+import invad.training.loop
+
+changes = {"encoder": "resnet18", "weights": "random", "image_size": (128,), "batch_size": 16, "epochs": 1}
+settings, before = small(Path(sys.argv[2]), **changes), psutil.Process().memory_info().rss
+if sys.argv[1] == "dry":
+    print(dry_run(settings).memory - before)
+else:
+    train(settings, sys.argv[3], quiet=True)
+    print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+"""What a process grows by, as forecast or as it is; Linux counts in KiB."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process held at its peak in KiB")
+def test_the_memory_of_a_run_is_about_the_forecast(small_set: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    forecast, grown = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", GROWTH, what, str(small_set), str(tmp_path / "run")],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+        )
+        for what in ("dry", "run")
+    )
+    assert forecast == pytest.approx(grown, rel=0.25)

@@ -15,7 +15,9 @@ from invad.model import InvAD, build_model
 from invad.model.encoder import build_encoder
 from invad.processes import Processes
 from invad.records import Record
+from invad.runs import environment
 from invad.settings import Precision
+from invad.training import features as features_module
 from invad.training.features import (
     GIB,
     Budget,
@@ -27,6 +29,7 @@ from invad.training.features import (
     feature_bytes,
     feature_shapes,
     open_features,
+    place_among,
     place_features,
 )
 
@@ -137,13 +140,41 @@ def test_processes_share_the_files(opened: Opened) -> None:
         assert all(torch.equal(a, b) for a, b in zip(batch, reference, strict=True))
 
 
+def test_processes_share_the_encoding_of_features_in_memory(
+    model: InvAD, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """21 images are two blocks; what the other process sends is tested with both (`test_training_parallel.py`)."""
+    source = ImageSource([Record(image=path, class_name="a", split="train") for path in images], (32, 32))
+    shapes, sent = feature_shapes(model, source, CPU), []
+    monkeypatch.setattr(Processes, "fill_from", lambda self, rank, values: sent.append((rank, len(values))))
+    counts: list[int] = []
+    original = InvAD.encode
+    monkeypatch.setattr(InvAD, "encode", lambda self, x: counts.append(len(x)) or original(self, x))
+
+    def levels(rank: int, count: int) -> list[Tensor]:
+        processes = Processes(rank=rank, count=count, device=CPU)
+        return features_module._encode_all(model, source, shapes, torch.float32, CPU, processes, quiet=True).levels
+
+    whole, second = levels(0, 1), levels(1, 2)
+    assert counts == [11, 10, 10] and sent[-6:] == [(0, 11)] * 3 + [(1, 10)] * 3
+    assert all(torch.equal(a[11:], b[11:]) for a, b in zip(whole, second, strict=True))
+
+
+def test_processes_of_a_host_share_its_memory(tmp_path: Path) -> None:
+    budget = Budget(memory=1.5, disk=1.0, folder=tmp_path)
+    for on_host, kept in ((1, "memory"), (2, "disk")):
+        assert place_among(int(GIB), budget, Processes(device=CPU, on_host=on_host)) == (kept, CPU)
+
+
 def files(opened: tuple[Features, str]) -> tuple[Path, ...]:
     features, _ = opened
     assert isinstance(features, OnDisk)
     return features.files
 
 
-def test_what_a_file_is_named_by(opened: Opened, images: list[Path], tmp_path: Path) -> None:
+def test_what_a_file_is_named_by(
+    opened: Opened, images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = files(opened(0.0, 1.0))
     assert len(set(first)) == len(images)
     assert files(opened(0.0, 1.0)) == first
@@ -157,6 +188,10 @@ def test_what_a_file_is_named_by(opened: Opened, images: list[Path], tmp_path: P
         files(opened(0.0, 1.0, size=(32, 64))),
         files(opened(0.0, 1.0, precision="bf16")),
     ]
+    for package in ("pillow", "torch", "timm"):
+        with monkeypatch.context() as patch:
+            patch.setattr(features_module, "environment", lambda new=package: {**environment(), new: "9.9"})
+            others.append(files(opened(0.0, 1.0)))
     for other in others:
         assert not set(other) & set(first)
         first += other

@@ -84,6 +84,8 @@ def test_images_learnt_and_held_back_share_the_cache(small_set: Path, monkeypatc
     for source in sources:
         source.images(range(len(source)))
     assert len(decoded) == 24 - 12, "together they keep what there is room for"
+    shared = open_images(open_data(settings), settings, Processes(device=torch.device("cpu"), on_host=2), quiet=True)
+    assert (images.learnt.kept, shared.learnt.kept) == (11, 5), "and the processes of a host, too"
 
 
 def test_copies_of_images_trained_on_are_not_held_back(small_set: Path, tmp_path: Path) -> None:

@@ -1,58 +1,45 @@
-"""Training and evaluation in several processes follow those in one."""
+"""Training and evaluation in several processes follow those in one.
+
+Run as a program, this file is what each of several processes does.
+"""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from small_runs import small
 
+from invad import Run, train
 from invad.checkpoint import list_checkpoints, read_checked
 from invad.data import make_synthetic
 from invad.errors import SettingsError
-from invad.model import build_model
 from invad.processes import Processes, end_processes, start_processes
+from invad.training import loop
+from invad.training.features import DTYPES
 from invad.training.loop import epoch_batches
-from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
-from invad.training.step import train_step
 
-STEPS, BATCH, IMAGES = 20, 6, 24
-
-
-def tiny() -> tuple[nn.Module, list[torch.Tensor]]:
-    """A model in float64 and the features of all images, the same in every process."""
-    torch.manual_seed(1)
-    model = build_model("resnet18", weights="random", image_size=(32, 32), blocks=(1, 2, 1), latent_channels=4).double()
-    features = [torch.randn(IMAGES, c, s, s, dtype=torch.float64) for c, s in ((64, 8), (128, 4), (256, 2))]
-    return model, features
+PLAIN: dict[str, Any] = {"batch_size": 7, "epochs": 7, "checkpoint_every": 1000.0}
+"""21 steps on 22 images; 7 is neither 2 nor 3 times anything, so that shares differ in size."""
+IN_PARTS = PLAIN | {"accumulate": 2, "epochs": 2}
 
 
-def follow(processes: Processes) -> dict[str, torch.Tensor]:
-    """Twenty steps, each process on its share of every batch; returns losses and weights."""
-    model, features = tiny()
-    trainee = make_trainee(model, processes).train()
-    optimiser = make_optimiser(model.trained_parameters(), 1e-3)
-    losses = []
-    for number in range(STEPS):
-        batch = epoch_batches(IMAGES, BATCH, 0, number)[0]
-        share = processes.share(batch)
-        loss, _ = train_step(
-            trainee,
-            optimiser,
-            [level[torch.from_numpy(share)] for level in features],
-            loss_weight=5.0 * len(share) * processes.count / len(batch),
-            clip=5.0,
-            precision="fp32",
-        )
-        losses.append(sum(processes.gather(loss.item())) / processes.count)
-    state = {f"neck.{k}": v for k, v in model.neck.state_dict().items()}
-    state |= {f"decoder.{k}": v for k, v in model.decoder.state_dict().items()}
-    return {"losses": torch.tensor(losses, dtype=torch.float64), **state}
+def in_double(patch: pytest.MonkeyPatch) -> None:
+    """Train in float64: in fp32 rounding grows, since Adam without momentum steps by the sign of a gradient."""
+    patch.setattr(loop, "make_trainee", lambda model, processes: make_trainee(model.double(), processes))
+    patch.setitem(DTYPES, "fp32", torch.float64)
+
+
+def train_twice(data: Path, out: Path) -> None:
+    """The real loop, once plainly and once in parts."""
+    for name, changes in (("plain", PLAIN), ("in-parts", IN_PARTS)):
+        train(small(data, **changes), out / name, quiet=True)
 
 
 def launch(count: int, *command: str) -> None:
@@ -63,13 +50,30 @@ def launch(count: int, *command: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.fixture(scope="module")
+def alone(small_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs of one process."""
+    out = tmp_path_factory.mktemp("alone")
+    with pytest.MonkeyPatch.context() as patch:
+        in_double(patch)
+        train_twice(small_set, out)
+    return out
+
+
 @pytest.mark.parametrize("count", [2, 3])
-def test_several_processes_follow_one(tmp_path: Path, count: int) -> None:
-    alone = follow(Processes(device=torch.device("cpu")))
-    launch(count, __file__, str(tmp_path / "found.pt"))
-    together = torch.load(tmp_path / "found.pt", weights_only=True)
-    for name, value in alone.items():
-        torch.testing.assert_close(together[name], value, rtol=1e-5, atol=1e-5, msg=lambda text, n=name: f"{n}: {text}")
+def test_several_processes_follow_one(alone: Path, small_set: Path, tmp_path: Path, count: int) -> None:
+    """Losses, losses on images held back and weights, by value; parts of a batch are the same images in both."""
+    launch(count, __file__, str(small_set), str(tmp_path))
+    for name, steps in (("plain", 21), ("in-parts", 6)):
+        one, several = (Run(folder / name) for folder in (alone, tmp_path))
+        assert several.events()[-1]["total_steps"] == steps
+        for a, b in zip(one.events(), several.events(), strict=True):
+            assert (a["event"], a.get("total_steps")) == (b["event"], b.get("total_steps"))
+            if "loss" in a:
+                assert b["loss"] == pytest.approx(a["loss"], rel=1e-5), a
+        state, other = (read_checked(list_checkpoints(run.checkpoints)[0])[0] for run in (one, several))
+        assert {value.dtype for key, value in state.items() if "num_batches" not in key} == {torch.float64}
+        torch.testing.assert_close(other, state, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -130,15 +134,15 @@ def test_a_batch_smaller_than_the_processes_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2 and "accumulate cannot part 2 images" in done.stderr
 
 
-if __name__ == "__main__":
-    ours = start_processes("cpu")
-    result = follow(ours)
-    if ours.first:
-        torch.save(result, sys.argv[1])
-
-
 def test_the_program_leaves_the_others_before_it_ends(tmp_path: Path) -> None:
     end_processes()  # alone there is nothing to leave
     torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
     end_processes()
     assert not torch.distributed.is_initialized()
+
+
+if __name__ == "__main__":
+    assert start_processes("cpu").on_host == int(os.environ["LOCAL_WORLD_SIZE"])
+    in_double(pytest.MonkeyPatch())
+    train_twice(Path(sys.argv[1]), Path(sys.argv[2]))
+    end_processes()

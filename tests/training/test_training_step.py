@@ -1,6 +1,7 @@
 """A step in parts is the step of the whole batch where nothing ties the images of a batch together."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -58,6 +59,7 @@ def test_memory_that_runs_out(trainee: nn.Module) -> None:
     said: list[str] = []
     tried: list[int] = []
     before = [buffer.clone() for buffer in trainee.buffers()]
+    optimiser = make_optimiser(trainee.parameters(), 1e-3)
 
     def step(parts: int) -> Step:
         assert all(torch.equal(a, b) for a, b in zip(before, trainee.buffers(), strict=True))
@@ -68,7 +70,7 @@ def test_memory_that_runs_out(trainee: nn.Module) -> None:
             raise torch.OutOfMemoryError("out of memory")
         return torch.tensor(1.0), torch.tensor(2.0)
 
-    done, parts = fit_into_memory(step, trainee, 1, 6, said.append)
+    done, parts = fit_into_memory(step, trainee, optimiser, 1, 6, said.append)
     assert (done, parts, tried) == ((torch.tensor(1.0), torch.tensor(2.0)), 6, [1, 2, 4, 6])
     assert [text.split(";")[0].split("in ")[1][:7] for text in said] == ["2 parts", "4 parts", "6 parts"]
     for buffer, value in zip(trainee.buffers(), before, strict=True):
@@ -80,4 +82,29 @@ def test_memory_that_does_not_hold_one_image(trainee: nn.Module) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     with pytest.raises(RunError, match="memory does not hold the training of a single image"):
-        fit_into_memory(step, trainee, 1, 4, lambda text: None)
+        fit_into_memory(step, trainee, make_optimiser(trainee.parameters(), 1e-3), 1, 4, lambda text: None)
+
+
+def test_memory_that_runs_out_while_the_optimiser_allocates(
+    trainee: nn.Module, features: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Adam has begun would be taken for whole by the next try."""
+    trainee = copy.deepcopy(trainee).train()
+    optimiser, original, made = make_optimiser(trainee.parameters(), 1e-3), torch.zeros_like, 0
+
+    def zeros_like(*args: Any, **options: Any) -> Tensor:
+        nonlocal made
+        made += 1
+        if made == 4:
+            raise torch.OutOfMemoryError("out of memory")
+        return original(*args, **options)
+
+    def step(parts: int) -> Step:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "zeros_like", zeros_like)
+            return train_step(trainee, optimiser, features, loss_weight=5.0, clip=5.0, precision="fp32", parts=parts)
+
+    _, parts = fit_into_memory(step, trainee, optimiser, 1, 7, lambda text: None)
+    assert parts == 2 and made > 4
+    assert all({"step", "exp_avg", "exp_avg_sq"} <= set(state) for state in optimiser.state.values())
+    assert {state["step"].item() for state in optimiser.state.values()} == {1.0}

@@ -1,5 +1,8 @@
 """Trackers, through Accelerate."""
 
+import json
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,47 @@ def test_tensorboard_shows_a_step_once(small_set: Path, tmp_path: Path, monkeypa
     assert {"loss", "learning_rate", "held_back_loss"} <= set(board.Tags()["scalars"])
     assert [point.step for point in board.Scalars("loss")] == [5, 10, 15]
     assert [point.step for point in board.Scalars("held_back_loss")] == [5, 10, 15]
+
+
+WANDB = """
+import json
+from pathlib import Path
+
+class config:
+    update = staticmethod(lambda values, allow_val_change: None)
+
+class Run:
+    log = staticmethod(lambda values, step: None)
+    finish = staticmethod(lambda: None)
+
+def init(**options):
+    with Path(options["dir"], "begun.jsonl").open("a") as file:
+        file.write(json.dumps(options) + chr(10))
+    return Run
+"""
+"""A stand-in that notes with what it was begun."""
+
+
+def test_a_resumed_run_goes_on_in_its_run_of_wandb(
+    small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "wandb.py").write_text(WANDB)
+    spec = spec_from_file_location("wandb", tmp_path / "wandb.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    begun = []
+    for name in ("run", "other"):
+        at_step(monkeypatch, 2, ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            train(small(small_set, track=("wandb",), epochs=1), tmp_path / name, quiet=True)
+        run = resume(tmp_path / name, quiet=True)
+        begun += [json.loads(line) for line in (run.tracking / "begun.jsonl").read_text().splitlines()]
+    assert len(begun) == 4 and {options["resume"] for options in begun} == {"allow"}
+    first, again, other, other_again = (options["id"] for options in begun)
+    assert first == again != other == other_again
+    assert [options["name"] for options in begun] == ["run", "run", "other", "other"]
 
 
 def test_a_missing_package_is_named_before_anything_is_made(

@@ -7,7 +7,7 @@ from invad.data.dataset import LAYOUTS, DataSet, open_dataset, open_datasets
 from invad.data.fixtures import FIXTURES, make_fixture
 from invad.data.hashing import content_hash, content_hashes
 from invad.data.images import read_image, read_mask, resize_image, resize_mask
-from invad.data.loading import ImageSource, batches, load_ahead
+from invad.data.loading import ImageSource, batches, load_ahead, read_ahead
 from invad.data.synthetic import make_synthetic
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "make_synthetic",
     "open_dataset",
     "open_datasets",
+    "read_ahead",
     "read_image",
     "read_mask",
     "render",

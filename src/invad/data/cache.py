@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 
 from invad.errors import ImageError
@@ -27,6 +28,10 @@ class Cache(Protocol):
 
     def put(self, index: int, path: Path, size: Size, image: NDArray[np.uint8]) -> None:
         """Keep an image (H, W, 3)."""
+        ...
+
+    def fits(self, size: Size, count: int) -> int:
+        """Return how many of so many images are kept once they are decoded."""
         ...
 
 
@@ -50,9 +55,20 @@ class MemoryCache:
         if (len(self._images) + 1) * image.nbytes <= self._room:
             self._images[index] = image
 
+    def fits(self, size: Size, count: int) -> int:
+        """Return how many of so many images there is room for.
+
+        Example:
+            >>> MemoryCache(room=1000).fits((8, 8), count=9)
+            5
+        """
+        return min(count, int(self._room // (size[0] * size[1] * 3)))
+
 
 class DiskCache:
     """Keeps images in a folder, a file each, keyed by path, size and time of the original and the size wanted.
+
+    What another version of Pillow decoded has another key.
 
     A file is written at once and ends in a checksum: one that is cut short or changed counts as not there.
     """
@@ -81,12 +97,16 @@ class DiskCache:
         pixels = image.tobytes()
         write_bytes(self._entry(path, size), pixels + zlib.crc32(pixels).to_bytes(4, "little"))
 
+    def fits(self, size: Size, count: int) -> int:
+        """Return how many of so many images are kept: all."""
+        return count
+
     def _entry(self, path: Path, size: Size) -> Path:
         try:
             state = path.stat()
         except OSError as error:
             raise ImageError(f"cannot read {path}: {error.strerror}") from error
-        key = f"{FORMAT}|{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{size}"
+        key = f"{FORMAT}|pillow {PIL.__version__}|{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{size}"
         digest = hashlib.sha256(key.encode()).hexdigest()
         return self._folder / digest[:2] / digest[2:]
 

@@ -55,6 +55,11 @@ class ImageSource:
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def kept(self) -> int:
+        """How many of the images are kept once they are decoded."""
+        return self._cache.fits(self.size, len(self)) if self._cache else 0
+
     def forget(self) -> None:
         """Keep no decoded image from now on, where something made of them is kept in their place."""
         self._cache = None
@@ -101,7 +106,7 @@ def load_ahead(
         try:
             for batch in indices:
                 waiting.append((batch, pool.submit(load, batch)))
-                if len(waiting) > max(AHEAD, threads()):
+                if len(waiting) == read_ahead():
                     first, future = waiting.popleft()
                     yield first, future.result()
             while waiting:
@@ -110,6 +115,16 @@ def load_ahead(
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+def read_ahead() -> int:
+    """Return how many batches are in memory at a time: those made ahead, and the one in use.
+
+    Example:
+        >>> read_ahead() > AHEAD
+        True
+    """
+    return max(AHEAD, threads()) + 1
 
 
 def threads() -> int:

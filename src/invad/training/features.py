@@ -8,7 +8,7 @@ import hashlib
 import math
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -25,7 +25,9 @@ from invad.devices import to_device
 from invad.files import write_bytes
 from invad.model import InvAD
 from invad.processes import Processes
+from invad.runs import environment
 from invad.settings import Precision
+from invad.training.memory import InPieces, encode
 
 BLOCK = 16
 """Images that are encoded at a time when all of them are kept in memory, or whose loss is computed at a time."""
@@ -65,11 +67,12 @@ class EncodedInEveryStep:
     source: ImageSource
     dtype: torch.dtype
     device: torch.device
+    pieces: InPieces = field(default_factory=InPieces)
 
     def batches(self, indices: Sequence[NDArray[np.int64]]) -> Iterator[list[Tensor]]:
         """Encode the images of each batch."""
         for _, images in batches(self.source, indices):
-            levels = self.model.encode(to_device(images, self.device))
+            levels = encode(self.model, images, self.device, self.pieces)
             yield [level.to(self.dtype, memory_format=torch.channels_last) for level in levels]
 
 
@@ -165,7 +168,8 @@ def open_features(
 ) -> tuple[Features, str]:
     """Return the features of all images, computed where there is room for them, and a sentence on where they are.
 
-    Several processes share the work of those on disk.
+    Several processes share the work of those that are kept. Where none are, images are decoded before the first step as
+    far as they are kept then, so that one epoch is like the other.
 
     Args:
         model: on its device.
@@ -180,20 +184,21 @@ def open_features(
     dtype, shapes = DTYPES[precision], feature_shapes(model, source, device)
     size = feature_bytes(shapes, precision) * len(source)
     said = f"features of {len(source)} images ({size / GIB:.1f} GiB in {precision})"
-    kept = place_features(size, budget)
+    kept, place = place_among(size, budget, processes)
     if kept == "memory":
-        place = place_for(size, device)
-        stored = _encode_all(model, source, shapes, dtype, device, place, quiet=quiet)
+        stored = _encode_all(model, source, shapes, dtype, place, processes, quiet=quiet)
         source.forget()
         return stored, f"{said} are kept in memory"
     if kept == "disk":
-        key = f"{FORMAT}|{encoder_key(model)}|{source.size}|{precision}|{device.type}"
+        key = f"{FORMAT}|{versions()}|{encoder_key(model)}|{source.size}|{precision}|{device.type}"
         files = tuple(_file(budget.folder, f"{key}|{digest}") for digest in hashes)
         on_disk = OnDisk(model=model, source=source, files=files, shapes=shapes, dtype=dtype, device=device)
         source.forget()
         on_disk.fill(processes, quiet=quiet)
         processes.wait()
         return on_disk, f"{said} are kept in {budget.folder}"
+    for _ in shown_batches(source, in_blocks(np.arange(source.kept)), "decoding", quiet=quiet):
+        pass  # the source keeps them
     return (
         EncodedInEveryStep(model=model, source=source, dtype=dtype, device=device),
         f"{said} exceed feature_memory ({budget.memory:g} GiB) and feature_disk ({budget.disk:g} GiB); the encoder "
@@ -224,6 +229,18 @@ def place_features(size: int, budget: Budget) -> Kept:
     return "disk" if size <= budget.disk * GIB else "nowhere"
 
 
+def place_among(size: int, budget: Budget, processes: Processes) -> tuple[Kept, torch.device]:
+    """Return where features of so many bytes are kept, the same in all processes, and the device of those in memory.
+
+    Each process keeps them. An accelerator's memory is its own; that of a host is shared by the processes there.
+    """
+    place = place_for(size, processes.device)
+    if processes.any(place != processes.device):
+        place = torch.device("cpu")
+    sharers = max(processes.gather(processes.on_host)) if place.type == "cpu" else 1
+    return place_features(size, replace(budget, memory=budget.memory / sharers)), place
+
+
 def place_for(size: int, device: torch.device) -> torch.device:
     """Return where features of so many bytes go: on the device where there is room, else in the host's memory."""
     if device.type != "cuda":
@@ -238,21 +255,37 @@ def encoder_key(model: InvAD) -> str:
     return f"{checksum(encoder.state_dict())}|{hashlib.sha256(repr(encoder).encode()).hexdigest()}"
 
 
+def versions() -> str:
+    """Return the versions of what decodes, resizes and encodes: another one may give other features.
+
+    Example:
+        >>> versions().startswith("pillow ")
+        True
+    """
+    found = environment()
+    return ", ".join(f"{name} {found[name]}" for name in ("pillow", "torch", "timm"))
+
+
 def _encode_all(
     model: InvAD,
     source: ImageSource,
     shapes: Shapes,
     dtype: torch.dtype,
-    device: torch.device,
     place: torch.device,
+    processes: Processes,
     *,
     quiet: bool,
 ) -> InMemory:
-    blocks = in_blocks(np.arange(len(source)))
+    """Features by blocks that processes take turns with and give to each other; the same blocks as in one process."""
+    blocks, device, pieces = in_blocks(np.arange(len(source))), processes.device, InPieces()
     levels = [torch.empty((len(source), *shape), dtype=dtype, device=place) for shape in shapes]
-    for indices, images in shown_batches(source, blocks, "encoding", quiet=quiet):
-        for kept, level in zip(levels, model.encode(to_device(images, device)), strict=True):
+    mine = blocks[processes.rank :: processes.count]
+    for indices, images in shown_batches(source, mine, "encoding", quiet=quiet):
+        for kept, level in zip(levels, encode(model, images, device, pieces), strict=True):
             kept[torch.from_numpy(indices).to(place)] = level.permute(0, 2, 3, 1).to(place, dtype)
+    for number, block in enumerate(blocks):
+        for kept in levels:
+            processes.fill_from(number % processes.count, kept[block[0] : block[-1] + 1])
     return InMemory(levels=levels, device=device)
 
 
@@ -269,6 +302,11 @@ def shown_batches(
     return track(batches(source, blocks), what, total=len(blocks), console=console, disable=quiet, transient=True)
 
 
-def in_blocks(indices: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return indices of images in order, in blocks of at most BLOCK and nearly one size."""
-    return np.array_split(indices, -(-len(indices) // BLOCK))
+def in_blocks(indices: NDArray[np.int64], most: int = BLOCK) -> list[NDArray[np.int64]]:
+    """Return indices of images in order, in blocks of at most so many and nearly one size; none where there are none.
+
+    Example:
+        >>> [len(block) for block in in_blocks(np.arange(20))], in_blocks(np.arange(0))
+        ([10, 10], [])
+    """
+    return np.array_split(indices, -(-len(indices) // most)) if len(indices) else []

@@ -1,17 +1,19 @@
 """Normal images that are not trained on: they say when to stop, and later calibrate decisions."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from invad.model import inversion_loss
 from invad.processes import Processes
 from invad.records import Record
 from invad.settings import TrainSettings, given
 from invad.training.features import BLOCK, Features
+from invad.training.memory import InPieces
 
 FEWEST = 10
 """A class of fewer images gives none away."""
@@ -49,13 +51,18 @@ def held_back_loss(trainee: nn.Module, features: Features, count: int, s: TrainS
     trainee.eval()
     blocks: list[NDArray[np.int64]] = [np.arange(count)[first : first + BLOCK] for first in range(0, count, BLOCK)]
     sums: dict[int, float] = {}
+    pieces = InPieces()
     mine = range(processes.rank, len(blocks), processes.count)
     with torch.no_grad():
         for number, levels in zip(mine, features.batches([blocks[i] for i in mine]), strict=True):
-            with torch.autocast(levels[0].device.type, torch.bfloat16, enabled=s.arithmetic == "bf16"):
-                predictions = trainee(levels)
-            sums[number] = inversion_loss(levels, predictions, given(s.loss_weight), given(s.loss)).item() * len(
-                blocks[number]
-            )
+            sums[number] = sum(pieces(partial(_loss_of_all, trainee, levels, s), len(blocks[number])))
     found = {number: value for part in processes.gather(sums) for number, value in part.items()}
     return sum(found[number] for number in range(len(blocks))) / count
+
+
+def _loss_of_all(trainee: nn.Module, levels: Sequence[Tensor], s: TrainSettings, piece: slice) -> float:
+    """The sum of the losses of some images of a block."""
+    chosen = [level[piece] for level in levels]
+    with torch.autocast(chosen[0].device.type, torch.bfloat16, enabled=s.arithmetic == "bf16"):
+        predictions = trainee(chosen)
+    return inversion_loss(chosen, predictions, given(s.loss_weight), given(s.loss)).item() * len(chosen[0])

@@ -24,6 +24,7 @@ from invad.settings import TrainSettings, given
 from invad.training.features import Features, open_features
 from invad.training.interrupt import Interrupt
 from invad.training.job import Job, checkpoint_due, finish, judge, report, save, watch
+from invad.training.memory import memory_errors
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
@@ -134,7 +135,8 @@ def _begin(
 ) -> tuple[Run, InvAD]:
     """The run folder and the model before its first step: the first process makes them, the others read them."""
     if processes.first:
-        model = build_untrained(settings, images.learnt, encoder_file, processes.device, quiet=quiet)
+        with memory_errors():
+            model = build_untrained(settings, images.learnt, encoder_file, processes.device, quiet=quiet)
         make_run(out, settings, model, images, quiet=quiet)
     processes.from_first(True)  # the folder is there
     run = Run.open(out)
@@ -161,7 +163,7 @@ def _start(
     if processes.first and resumed:
         run.log(event="resumed", epoch=start.epoch, step=start.step, total_steps=start.total_steps)
     quiet = quiet or not processes.first
-    with exact_arithmetic():
+    with exact_arithmetic(), memory_errors():
         learnt, held_back, said = _open_features(settings, model, images, processes, quiet=quiet)
         trackers = Trackers(settings.track if processes.first else (), run, settings, start.total_steps)
         if processes.first:
@@ -217,13 +219,17 @@ def _run(job: Job, start: Position, *, quiet: bool) -> Position:
     s, epochs, first = job.settings, given(job.settings.epochs), job.processes.first
     steps = len(epoch_batches(len(job.images.learnt), given(s.batch_size), s.seed, 0))
     position, batch = start, _batch(s, job.images)
-    with Interrupt() as interrupt, Progress(steps * epochs, start.total_steps, batch, quiet=quiet) as progress:
+    window = steps * max(1, s.eval_every)
+    with Interrupt() as interrupt, Progress(steps * epochs, start.total_steps, batch, window, quiet=quiet) as progress:
         while not ended(s, position):
             epoch = position.epoch
             last: Step | None = None
             try:
                 for step, rate, last in _epoch(job, position, steps):
                     position = replace(position, step=step + 1, total_steps=epoch * steps + step + 1, parts=job.parts)
+                    if position.total_steps == start.total_steps + 1:
+                        last[0].item()  # waits for the accelerator
+                        progress.warm(position.total_steps)
                     if position.total_steps % LOG_STEPS == 0 or step + 1 == steps:
                         report(job, position, last, rate, progress)
                     stop = job.processes.any(interrupt.asked)
@@ -275,5 +281,7 @@ def _step(job: Job, features: list[Tensor], images: int) -> Step:
 
     if job.processes.several:  # processes wait for each other in a step, so none of them can try again
         return take(job.parts)
-    done, job.parts = fit_into_memory(take, job.trainee, job.parts, here, lambda text: tell(job.run, text))
+    done, job.parts = fit_into_memory(
+        take, job.trainee, job.optimiser, job.parts, here, lambda text: tell(job.run, text)
+    )
     return done

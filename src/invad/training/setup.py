@@ -13,7 +13,7 @@ from invad.checkpoint import load_encoder, save_encoder
 from invad.data import DataSet, ImageSource, content_hashes, open_datasets
 from invad.data.cache import default_cache_dir
 from invad.devices import exact_arithmetic, to_device
-from invad.errors import DataError, SettingsError
+from invad.errors import DataError, RunError, SettingsError
 from invad.evaluation import skipped_notices
 from invad.model import InvAD
 from invad.model.analytic import AnalyticEncoder
@@ -23,8 +23,9 @@ from invad.processes import Processes
 from invad.records import Record
 from invad.runs import Run, build_from
 from invad.settings import TrainSettings
-from invad.training.features import Budget, in_blocks, shown_batches
+from invad.training.features import BLOCK, Budget, in_blocks, shown_batches
 from invad.training.held_back import hold_back
+from invad.training.memory import ONE_IMAGE, release
 
 FIT_IMAGES = 1000
 """Images that an encoder's statistics are taken of, at most: each is encoded once more for it."""
@@ -67,9 +68,10 @@ def open_images(data: DataSet, settings: TrainSettings, processes: Processes, *,
     kept, held = hold_back(records, settings.held_back, settings.seed)
     _require_held_back(settings, len(held), len(records))
     share = len(kept) / len(records)
-    learnt = open_source(settings, kept, share)
+    mine = 1 / processes.on_host  # of the memory for decoded images, which each process keeps for itself
+    learnt = open_source(settings, kept, share * mine)
     learnt_hashes = _hashes(learnt, processes, quiet=quiet)
-    held_back = open_source(settings, held, 1 - share) if held else None
+    held_back = open_source(settings, held, (1 - share) * mine) if held else None
     held_back_hashes = () if held_back is None else _hashes(held_back, processes, quiet=True)
     notices = [*data.notices, *validation_notices(data, settings.validation), *skipped_notices(learnt, "training")]
     if held_back is not None:
@@ -81,7 +83,8 @@ def open_images(data: DataSet, settings: TrainSettings, processes: Processes, *,
             notices += [f"{len(held_back) - len(new)} of those are copies of images trained on, and left out"]
             _require_held_back(settings, len(new), len(records))
             held_back_hashes = tuple(held_back_hashes[i] for i in new)
-            held_back = open_source(settings, [held_back.records[i] for i in new], 1 - share) if new else None
+            others = [held_back.records[i] for i in new]
+            held_back = open_source(settings, others, (1 - share) * mine) if new else None
     return Images(
         data=data,
         learnt=learnt,
@@ -171,10 +174,19 @@ def build_untrained(
 
 
 def _fit(encoder: FITTED, source: ImageSource, device: torch.device, *, quiet: bool) -> None:
-    """Take an encoder's statistics."""
-    shown = shown_batches(source, in_blocks(fit_indices(len(source))), "fitting the encoder", quiet=quiet)
-    with exact_arithmetic():
-        encoder.fit(to_device(images, device) for _, images in shown)
+    """Take an encoder's statistics, again and of half as many images at a time where memory runs out."""
+    indices, most = fit_indices(len(source)), BLOCK
+    while True:
+        shown = shown_batches(source, in_blocks(indices, most), "fitting the encoder", quiet=quiet)
+        try:
+            with exact_arithmetic():
+                encoder.fit(to_device(images, device) for _, images in shown)
+            return
+        except torch.OutOfMemoryError as error:
+            if most == 1:
+                raise RunError(ONE_IMAGE) from error
+            most //= 2
+        release()
 
 
 def fit_indices(count: int) -> NDArray[np.int64]:

@@ -10,6 +10,7 @@ from invad.errors import RunError
 from invad.model import inversion_loss
 from invad.model.invad import Loss
 from invad.settings import Precision
+from invad.training.memory import release
 from invad.training.optimisation import clip_gradients
 
 Step = tuple[Tensor, Tensor]
@@ -67,15 +68,22 @@ def possible_parts(wanted: int, images: int, processes: int = 1) -> int:
 
 
 def fit_into_memory(
-    step: Callable[[int], Step], modules: nn.Module, parts: int, batch: int, notify: Callable[[str], None]
+    step: Callable[[int], Step],
+    modules: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    parts: int,
+    batch: int,
+    notify: Callable[[str], None],
 ) -> tuple[Step, int]:
     """Take a step, in twice as many parts each time that memory runs out; return it and the parts it took.
 
-    Batch and learning rate stay as they are. The batch norms' running statistics are put back before a new try.
+    Batch and learning rate stay as they are. The batch norms' running statistics are put back before a new try, and
+    what the optimiser had begun to allocate is taken away.
 
     Args:
         step: takes a step in so many parts.
         modules: what the step changes.
+        optimiser: that it steps with.
         parts: to begin with.
         batch: images of a step, and so the most parts.
         notify: is told of every change.
@@ -84,7 +92,7 @@ def fit_into_memory(
         RunError: memory does not hold a single image's step.
     """
     while True:
-        before = [buffer.clone() for buffer in modules.buffers()]
+        before, known = [buffer.clone() for buffer in modules.buffers()], set(optimiser.state)
         try:
             return step(parts), parts
         except torch.OutOfMemoryError as error:
@@ -95,8 +103,9 @@ def fit_into_memory(
             parts = min(2 * parts, batch)
         for buffer, value in zip(modules.buffers(), before, strict=True):
             buffer.copy_(value)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        for parameter in set(optimiser.state) - known:
+            del optimiser.state[parameter]
+        release()
         notify(
             f"memory ran out: each batch of {batch} images is now computed in {parts} parts with batch statistics of "
             f"their own; batch and learning rate stay as they were"

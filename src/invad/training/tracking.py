@@ -1,12 +1,15 @@
 """The log of a training for TensorBoard, Weights & Biases or MLflow, through Accelerate's trackers."""
 
 import dataclasses
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from invad.errors import MissingExtraError, RunError
+from invad.files import write_text
 from invad.runs import Run
 from invad.settings import TrainSettings
 
@@ -85,11 +88,19 @@ def _begin(name: str, run: Run, first_step: int) -> Any:
     if name == "tensorboard":
         tracker = kind(name, str(folder), purge_step=first_step + 1)
     elif name == "wandb":
-        tracker = kind("invad", name=run.path.name, dir=str(folder))
+        name_there = _kept_id(folder / "wandb-id.txt")  # a resumed run goes on in the one that it began
+        tracker = kind("invad", name=run.path.name, dir=str(folder), id=name_there, resume="allow")
     else:
         tracker = kind("invad", logging_dir=str(folder), run_name=run.path.name)
     tracker.start()
     return tracker
+
+
+def _kept_id(file: Path) -> str:
+    """The name that a file holds; a new one, which nobody else has, where there is no file."""
+    if not file.is_file():
+        write_text(file, uuid.uuid4().hex)
+    return file.read_text(encoding="utf-8")
 
 
 def _plain(settings: TrainSettings) -> dict[str, str | int | float | bool]:
