@@ -169,7 +169,7 @@ def test_one_that_cannot_be_reached_is_not_called_damaged(tmp_path: Path, monkey
 
     monkeypatch.setattr(Path, "open", stale)
     for load in (lambda: load_newest(tmp_path, small()), lambda: load_checkpoint(tmp_path / "a", small())):
-        with pytest.raises(RunError, match="cannot read .*: Stale file handle") as caught:
+        with pytest.raises(RunError, match=r"cannot read .*: Stale file handle") as caught:
             load()
         assert not isinstance(caught.value, CheckpointError), "the one before would be taken, and this one set aside"
 

@@ -1,8 +1,8 @@
 """Checkpoints that survive: one safetensors file each, written at once, checked by a checksum when read.
 
 A file holds the trained weights (`model.*`), Adam's state (`optimiser.*`) and, in its header, where in the run it was
-made. The last two are kept, so that a damaged one costs a few minutes, not the run. The checksum is of all that the file
-says, its header too: a position that is wrong by one bit would train other epochs without a word.
+made. The last two are kept, so that a damaged one costs a few minutes, not the run. The checksum is of all that the
+file says, its header too: a position that is wrong by one bit would train other epochs without a word.
 """
 
 import dataclasses
@@ -113,7 +113,7 @@ def load_newest(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None =
 
 
 def set_aside_newer(folder: Path, position: Position) -> None:
-    """Rename the checkpoints of later steps than a position's to NAME.damaged: they were passed over when it was loaded.
+    """Rename the checkpoints of later steps than a position's to NAME.damaged: they were passed over on the way to it.
 
     Among the last two they would push out the whole one that the run goes on from.
     """

@@ -50,7 +50,7 @@ def held_back_loss(trainee: nn.Module, features: Features, count: int, s: TrainS
     blocks: list[NDArray[np.int64]] = [np.arange(count)[first : first + BLOCK] for first in range(0, count, BLOCK)]
     sums: dict[int, float] = {}
     mine = range(processes.rank, len(blocks), processes.count)
-    with torch.no_grad():
+    with torch.no_grad(), processes.failing_together():
         for number, levels in zip(mine, features.batches([blocks[i] for i in mine]), strict=True):
             with torch.autocast(levels[0].device.type, torch.bfloat16, enabled=s.arithmetic == "bf16"):
                 predictions = trainee(levels)
