@@ -162,10 +162,9 @@ def _start(
     start = Position(epoch=0, step=0, total_steps=0)
     if list_checkpoints(run.checkpoints):
         start = load_newest(run.checkpoints, model, optimiser)
-        processes.wait()  # until all have read it
-        if processes.first:
-            set_aside_newer(run.checkpoints, start)
+    processes.wait()  # until all have read it
     if processes.first and resumed:
+        set_aside_newer(run.checkpoints, start)
         tell_resumed(run, start, processes)
     quiet = quiet or not processes.first
     with exact_arithmetic():
