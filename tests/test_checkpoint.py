@@ -1,12 +1,28 @@
 """Checkpoints: what is written is read, and what is damaged is noticed."""
 
+import dataclasses
+import errno
+import json
+import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from invad.checkpoint import Position, list_checkpoints, load_newest, read_checked, save_checkpoint
-from invad.errors import CheckpointError
+from invad.checkpoint import (
+    Position,
+    checksum,
+    list_checkpoints,
+    load_checkpoint,
+    load_newest,
+    read_checked,
+    save_checkpoint,
+    set_aside_newer,
+    trained_state,
+)
+from invad.errors import CheckpointError, RunError
 from invad.model import InvAD, build_model, inversion_loss
 from invad.training.optimisation import make_optimiser
 
@@ -80,6 +96,84 @@ def test_a_damaged_one_is_passed_over_with_a_warning(tmp_path: Path, damage: str
         load_newest(tmp_path, model)
 
 
+class Tiny:
+    """What a checkpoint asks of a model, in a file of some hundred bytes."""
+
+    def __init__(self, value: float) -> None:
+        self.neck = torch.nn.Linear(1, 1)
+        torch.nn.init.constant_(self.neck.weight, value)
+        torch.nn.init.constant_(self.neck.bias, value)
+
+    def trained_modules(self) -> dict[str, torch.nn.Module]:
+        return {"neck": self.neck}
+
+
+def test_any_bit_that_flips_is_noticed(tmp_path: Path) -> None:
+    before = at(1)
+    after = Position(epoch=2, step=3, total_steps=13, best_loss=0.25, best_epoch=1, cooling_since=1, parts=2)
+    model: Any = Tiny(1.0)
+    save_checkpoint(tmp_path, model, None, before)
+    model = Tiny(2.0)
+    whole = save_checkpoint(tmp_path, model, None, after)
+    data = whole.read_bytes()
+    for number in range(0, 8 * len(data), 3):  # bits of every byte, in every place
+        flipped = bytearray(data)
+        flipped[number // 8] ^= 1 << number % 8
+        whole.write_bytes(flipped)
+        loaded: Any = Tiny(0.0)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            assert load_newest(tmp_path, loaded) == before, f"bit {number % 8} of byte {number // 8}"
+        assert "trying the one before" in str(said[0].message) and loaded.neck.weight.item() == 1.0
+    whole.write_bytes(data)
+    assert load_newest(tmp_path, model) == after
+
+
+def write_first_format(path: Path, model: InvAD, position: dict[str, object]) -> None:
+    """A checkpoint as it was when the checksum left the header out."""
+    tensors = {f"model.{name}": value.contiguous() for name, value in trained_state(model).items()}
+    header = {"position": position, "format": 1, "checksum": checksum(tensors)}
+    save_file(tensors, path, {"invad": json.dumps(header)})
+
+
+def test_the_first_format_is_read(tmp_path: Path) -> None:
+    model, other = small(), small(seed=1)
+    write_first_format(tmp_path / "000000007.safetensors", model, dataclasses.asdict(at(7)))
+    write_first_format(tmp_path / "000000009.safetensors", other, {**dataclasses.asdict(at(9)), "spep": 0})
+    with pytest.warns(UserWarning, match=r"000000009.safetensors is damaged .*spep.*the one before"):
+        assert load_newest(tmp_path, other) == at(7)
+    assert all(torch.equal(a, b) for a, b in zip(model.trained_parameters(), other.trained_parameters(), strict=True))
+
+
+def test_a_damaged_one_does_not_count_among_the_last_two(tmp_path: Path) -> None:
+    model = small()
+    for step in (5, 13):
+        save_checkpoint(tmp_path, model, None, at(step))
+    damaged = list_checkpoints(tmp_path)[0]
+    damaged.write_bytes(b"half")
+    with pytest.warns(UserWarning, match="is damaged"):
+        position = load_newest(tmp_path, model)
+    set_aside_newer(tmp_path, position)
+    for step, kept in ((7, [7, 5]), (15, [15, 7])):
+        save_checkpoint(tmp_path, model, None, at(step))
+        assert [int(path.stem) for path in list_checkpoints(tmp_path)] == kept
+    assert (tmp_path / "000000013.safetensors.damaged").read_bytes() == b"half"
+
+
+def test_one_that_cannot_be_reached_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for step in (1, 2):
+        save_checkpoint(tmp_path, small(), None, at(step))
+
+    def stale(path: Path, *args: Any) -> Any:
+        raise OSError(errno.ESTALE, "Stale file handle", str(path))
+
+    monkeypatch.setattr(Path, "open", stale)
+    for load in (lambda: load_newest(tmp_path, small()), lambda: load_checkpoint(tmp_path / "a", small())):
+        with pytest.raises(RunError, match=r"cannot read .*: Stale file handle") as caught:
+            load()
+        assert not isinstance(caught.value, CheckpointError), "the one before would be taken, and this one set aside"
+
+
 def test_another_model_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, small(), None, at(1))
     with pytest.raises(CheckpointError, match="belongs to another model"):
@@ -87,8 +181,6 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file({"a": torch.zeros(1)}, tmp_path / "x.safetensors", {"invad": '{"format": 99}'})
     with pytest.raises(CheckpointError, match="has format 99"):
         read_checked(tmp_path / "x.safetensors")

@@ -1,7 +1,8 @@
 """Checkpoints that survive: one safetensors file each, written at once, checked by a checksum when read.
 
 A file holds the trained weights (`model.*`), Adam's state (`optimiser.*`) and, in its header, where in the run it was
-made. The last two are kept, so that a damaged one costs a few minutes, not the run.
+made. The last two are kept, so that a damaged one costs a few minutes, not the run. The checksum is of all that the
+file says, its header too: a position that is wrong by one bit would train other epochs without a word.
 """
 
 import dataclasses
@@ -18,14 +19,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from invad.errors import CheckpointError
+from invad.errors import CheckpointError, RunError
 from invad.files import write_bytes
 from invad.model import InvAD
 
-FORMAT = 1
+FORMAT = 2
+"""The version of the file; in 1 the checksum was of the tensors' names and bytes alone."""
 HEADER = "invad"
 """The one entry of the file's metadata: safetensors writes several in a random order, and equal runs would differ."""
 KEEP = 2
+DAMAGED = ".damaged"
+"""How the name of a checkpoint ends that was passed over; such a file counts no more, and is left to be looked at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +58,7 @@ def save_checkpoint(folder: Path, model: InvAD, optimiser: torch.optim.Adam | No
     Raises:
         RunError: the file cannot be written; the earlier ones are intact.
     """
-    path = folder / f"{position.total_steps:09d}.safetensors"
+    path = folder / _name(position)
     write_checkpoint(path, model, optimiser, position)
     for old in list_checkpoints(folder)[KEEP:]:
         old.unlink(missing_ok=True)
@@ -73,6 +77,10 @@ def write_checkpoint(path: Path, model: InvAD, optimiser: torch.optim.Adam | Non
     write_bytes(path, _serialise(tensors, {"position": dataclasses.asdict(position)}))
 
 
+def _name(position: Position) -> str:
+    return f"{position.total_steps:09d}.safetensors"
+
+
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in a folder, the newest first."""
     return sorted(folder.glob("*.safetensors"), reverse=True)
@@ -85,15 +93,18 @@ def load_newest(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None =
 
     Raises:
         CheckpointError: there is none, all are damaged, or it belongs to another model.
+        RunError: one cannot be read.
     """
     paths = list_checkpoints(folder)
     for path in paths:
         try:
             tensors, header = read_checked(path)
+            position = _position(path, header)
         except CheckpointError as error:
             warnings.warn(f"{error}; trying the one before", stacklevel=2)
             continue
-        return _fill(path, tensors, header, model, optimiser)
+        _fill(path, tensors, model, optimiser)
+        return position
     raise CheckpointError(
         f"all {len(paths)} checkpoints in {folder} are damaged; train again"
         if paths
@@ -101,14 +112,27 @@ def load_newest(folder: Path, model: InvAD, optimiser: torch.optim.Adam | None =
     )
 
 
+def set_aside_newer(folder: Path, position: Position) -> None:
+    """Rename the checkpoints of later steps than a position's to NAME.damaged: they were passed over on the way to it.
+
+    Among the last two they would push out the whole one that the run goes on from.
+    """
+    for path in list_checkpoints(folder):
+        if path.name > _name(position):
+            path.replace(path.with_name(f"{path.name}{DAMAGED}"))
+
+
 def load_checkpoint(path: Path, model: InvAD) -> Position:
-    """Load one checkpoint into the model.
+    """Load one checkpoint into the model, which stays as it was where that fails.
 
     Raises:
         CheckpointError: it is missing or damaged, or belongs to another model.
+        RunError: it cannot be read.
     """
     tensors, header = read_checked(path)
-    return _fill(path, tensors, header, model, None)
+    position = _position(path, header)
+    _fill(path, tensors, model, None)
+    return position
 
 
 def save_encoder(path: Path, model: InvAD) -> None:
@@ -142,25 +166,54 @@ def read_checked(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         CheckpointError: the file is missing, cut short, changed, or of another format.
+        RunError: the file is there and cannot be read; that is no damage of its own, so no older one takes its place.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
+    _require_readable(path)
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error})") from error
-    if header.get("format") != FORMAT:
-        raise CheckpointError(f"{path} has format {header.get('format')!r}; this version of invad reads {FORMAT!r}")
-    if header.get("checksum") != checksum(tensors):
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path} is damaged (its header is no mapping)")
+    found = header.pop("checksum", None)
+    if header.get("format") not in (1, FORMAT):
+        raise CheckpointError(f"{path} has format {header.get('format')!r}; this version of invad reads 1 to {FORMAT}")
+    if found != (checksum(tensors) if header["format"] == 1 else _seal(tensors, header)):
         raise CheckpointError(f"{path} is damaged (its checksum does not match)")
     return tensors, header
 
 
+def _require_readable(path: Path) -> None:
+    """Tell a file that cannot be reached from one that is damaged; safetensors calls both not found."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no file {path}") from error
+    except OSError as error:
+        raise RunError(f"cannot read {path}: {error.strerror}. Once it can be read, try again") from error
+
+
 def _serialise(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> bytes:
     plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    return save(plain, {HEADER: json.dumps({**header, "format": FORMAT, "checksum": checksum(plain)})})
+    said = {**header, "format": FORMAT}
+    return save(plain, {HEADER: json.dumps({**said, "checksum": _seal(plain, said)})})
+
+
+def _seal(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """The SHA-256 of all that a file says: its header without this, and each tensor's name, kind, shape and bytes."""
+    kinds = {name: [str(value.dtype), list(value.shape)] for name, value in tensors.items()}
+    said = json.dumps([header, kinds, checksum(tensors)], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _position(path: Path, header: Mapping[str, Any]) -> Position:
+    try:
+        return Position(**header["position"])
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged or of another version (its position: {error})") from error
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -186,17 +239,10 @@ def _optimiser_state(model: InvAD, optimiser: torch.optim.Adam) -> dict[str, Ten
     }
 
 
-def _fill(
-    path: Path,
-    tensors: Mapping[str, Tensor],
-    header: Mapping[str, Any],
-    model: InvAD,
-    optimiser: torch.optim.Adam | None,
-) -> Position:
+def _fill(path: Path, tensors: Mapping[str, Tensor], model: InvAD, optimiser: torch.optim.Adam | None) -> None:
     _fill_model(model, _under(tensors, "model."), path)
     if optimiser is not None:
         _fill_optimiser(model, optimiser, _under(tensors, "optimiser."))
-    return Position(**header["position"])
 
 
 def _fill_optimiser(model: InvAD, optimiser: torch.optim.Adam, state: Mapping[str, Tensor]) -> None:

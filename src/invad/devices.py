@@ -1,7 +1,9 @@
 """Which device to compute on, in which precision, and how images get there."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -46,6 +48,21 @@ def processor_flags() -> tuple[str, ...]:
     """
     ask = getattr(torch.cpu, "get_capabilities", None)
     return tuple(sorted(name for name, has in ask().items() if has is True)) if ask else ()
+
+
+def processor_name() -> str:
+    """Return the processor's model, as its maker calls it; `unknown` where the system does not tell.
+
+    Example:
+        >>> processor_name() != ""
+        True
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # there is none but on Linux
+        lines = []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (named[0] if named else platform.processor()) or "unknown"
 
 
 def fastest_precision(device: torch.device) -> Precision:

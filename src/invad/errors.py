@@ -12,7 +12,8 @@
     └── MissingExtraError  an optional package that is not installed
 
 A message says what was expected, what came, and what to do. The command line prints the message alone and exits
-with status 2; a traceback is shown only for errors that are not in this tree, which are bugs.
+with status 2, as it does where the system says that a file cannot be used; a traceback is shown only for other errors
+that are not in this tree, which are bugs.
 """
 
 

@@ -4,6 +4,8 @@ Writing, printing and logging is the first process's affair; the others compute.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invad.devices import choose_device
-from invad.errors import SettingsError
+from invad.errors import ImageError, SettingsError
 
 T = TypeVar("T")
 
@@ -59,6 +61,21 @@ class Processes:
         flag = torch.tensor(float(here), device=self.device)
         torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
         return bool(flag.item())
+
+    @contextmanager
+    def failing_together(self) -> Iterator[None]:
+        """A context that an image which cannot be read ends in every process, so that none waits for one that is gone.
+
+        Raises:
+            ImageError: this process cannot read an image, or another one cannot.
+        """
+        try:
+            yield
+        except ImageError:
+            self.any(True)
+            raise
+        if self.any(False):
+            raise ImageError("another process cannot read an image; its own message says which")
 
     def wait(self) -> None:
         """Return when all processes have come here."""

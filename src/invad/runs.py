@@ -1,14 +1,14 @@
 """A run folder: what lies in it, and who may make one.
 
 settings.toml       every setting, resolved
-environment.json    versions and hardware
+environment.json    versions and hardware that it was started with; log.jsonl has those that it was resumed with
 records.jsonl       the training images, in order, with the SHA-256 of each; none of an imported run
 held_back.jsonl     the same for the normal images that were not trained on
-log.jsonl           one line per logged step and event
+log.jsonl           one line per logged step and event, the first with the settings that decide what is computed
 tracking/           the same for TensorBoard or another tracker, where it was asked for
 encoder.safetensors the frozen encoder
 scale.json          the colour scale for maps, from the training images
-checkpoints/        the last two states of neck, decoder and optimiser
+checkpoints/        the last two states of neck, decoder and optimiser; damaged ones under another name
 best.safetensors    the state with the smallest loss on the images held back, where it counts
 curve.png           the losses, drawn
 evaluation/         results as JSON, CSV and Markdown, what a report needs, and the report
@@ -18,7 +18,7 @@ import dataclasses
 import json
 import platform
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,12 +28,13 @@ import torch
 
 from invad.checkpoint import load_encoder, load_newest
 from invad.colours import ColourScale
-from invad.devices import processor_flags
+from invad.devices import processor_flags, processor_name
 from invad.errors import RunError
 from invad.files import PART, write_text
 from invad.model import InvAD, build_model
 from invad.model.encoder import ANALYTIC, RANDOM
 from invad.presets import EPOCHS
+from invad.processes import Processes
 from invad.records import Record
 from invad.settings import TrainSettings
 
@@ -112,7 +113,9 @@ class Run:
             RunError: there is no run.
         """
         run = cls(path)
-        if not run.settings_file.is_file():
+        with reaching(run.path):
+            there = run.settings_file.is_file()
+        if not there:
             raise RunError(f"{path} is not a run: expected a folder made by `invad train`, with {run.settings_file}")
         return run
 
@@ -120,9 +123,9 @@ class Run:
         """Return the settings that the run was made with, every published value filled in."""
         return TrainSettings.load(self.settings_file)
 
-    def write_environment(self) -> None:
-        """Record the versions and the machine."""
-        write_text(self.environment_file, json.dumps(environment(), indent=1) + "\n")
+    def write_environment(self, processes: Processes | None = None) -> None:
+        """Record the versions and the machine, and the processes that train."""
+        write_text(self.environment_file, json.dumps(environment(processes), indent=1) + "\n")
 
     def environment(self) -> dict[str, str]:
         """Return the versions and the machine that the run was made with; nothing where it did not record them."""
@@ -130,6 +133,11 @@ class Run:
             return {}
         found = json.loads(self.environment_file.read_text(encoding="utf-8"))
         return {str(name): str(value) for name, value in found.items()}
+
+    def environments(self) -> tuple[dict[str, str], ...]:
+        """Return the versions and machine that the run was started with, and those of each time that it was resumed."""
+        later = (event["environment"] for event in self.events() if "environment" in event)
+        return (self.environment(), *later)
 
     def write_records(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
         """Record which images the run is trained on, and the SHA-256 of each."""
@@ -166,6 +174,24 @@ class Run:
                 f"done again"
             )
 
+    def require_same_settings(self, settings: TrainSettings) -> None:
+        """Refuse to go on by settings that would compute something else than those that the run was started with.
+
+        Raises:
+            RunError: one of those that decide was changed.
+        """
+        started: dict[str, Any] = {}  # of a run of an older version, which recorded none
+        for event in self.events():
+            if event["event"] == "started":
+                started = event["settings"]
+        now = settings.deciding()
+        changed = [name for name, value in started.items() if name in now and now[name] != value]
+        if changed:
+            told = ", ".join(f"{name} was {started[name]} and is {now[name]}" for name in changed)
+            raise RunError(
+                f"{self.settings_file} has changed since the run was started: {told}. Put it back, or start a new run"
+            )
+
     def check_records(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
         """Refuse to go on with other images to learn from than the run was started with.
 
@@ -199,9 +225,11 @@ class Run:
         """Refuse to write into a folder that is gone, as one on a drive that is no longer mounted.
 
         Raises:
-            RunError: it is gone.
+            RunError: it is gone, or the drive does not answer.
         """
-        if not self.settings_file.is_file():
+        with reaching(self.path):
+            there = self.settings_file.is_file()
+        if not there:
             raise RunError(
                 f"the run folder {self.path} has vanished (a drive that is no longer mounted?). Once it is back, go on "
                 f"by `invad train --resume {self.path}`"
@@ -279,6 +307,26 @@ class Run:
             raise RunError(f"cannot write {self.log_file}: {error.strerror}. The last checkpoint is intact") from error
 
 
+@contextmanager
+def reaching(run: Path) -> Iterator[None]:
+    """A context in which a drive that does not answer is said in a sentence: that of a run's folder, or of its images.
+
+    Raises:
+        RunError: something cannot be read or written there.
+    """
+    try:
+        yield
+    except ConnectionError:  # nothing of a file: whoever reads the output has gone, or a tracker's host
+        raise
+    except OSError as error:
+        if error.errno is None:  # what other libraries derive from OSError
+            raise
+        raise RunError(
+            f"cannot reach {error.filename or run}: {error.strerror} (a drive that is no longer mounted?). Once it is "
+            f"back, go on by `invad train --resume {run}`"
+        ) from error
+
+
 def _write_records(path: Path, records: Sequence[Record], hashes: Sequence[str]) -> None:
     lines = [
         json.dumps({"image": str(r.image), "class": r.class_name, "split": r.split, "sha256": digest}) + "\n"
@@ -287,8 +335,12 @@ def _write_records(path: Path, records: Sequence[Record], hashes: Sequence[str])
     write_text(path, "".join(lines))
 
 
-def environment() -> dict[str, str]:
+def environment(processes: Processes | None = None) -> dict[str, str]:
     """Return the versions of what the numbers depend on, and the machine, by name.
+
+    Args:
+        processes: those that train, of which the numbers depend on how many there are and on what they compute; None
+            where nothing is trained.
 
     Example:
         >>> "python" in environment()
@@ -298,6 +350,7 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": platform.machine(),
+        "processor name": processor_name(),
         "processor flags": " ".join(processor_flags()) or "unknown",
         "threads": str(torch.get_num_threads()),
         "accelerators": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
@@ -307,7 +360,22 @@ def environment() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
+    if processes is not None:
+        found |= {"processes": str(processes.count), "device": processes.device.type}
     return found
+
+
+def differences(then: Mapping[str, str], now: Mapping[str, str], when: str = "then") -> tuple[str, ...]:
+    """Return what differs between two records of versions and machine, a few words each.
+
+    Example:
+        >>> differences({"torch": "2.6.0", "numpy": "2.2"}, {"torch": "2.9.1", "numpy": "2.2"})
+        ('torch: 2.6.0 then, 2.9.1 now',)
+    """
+    names = [name for name in dict.fromkeys((*then, *now)) if then.get(name) != now.get(name)]
+    return tuple(
+        f"{name}: {then.get(name, 'not recorded')} {when}, {now.get(name, 'not recorded')} now" for name in names
+    )
 
 
 def build_from(settings: TrainSettings, *, weights: str | None) -> InvAD:

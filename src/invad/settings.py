@@ -41,6 +41,15 @@ T = TypeVar("T")
 
 FORMAT = 3
 """The version of the settings file; 1 had `tensorboard` where `track` is now, 2 knew one recipe, that of the paper."""
+MAY_CHANGE = frozenset(
+    {
+        *("data", "classes", "views", "split", "validation", "held_back", "skip_unreadable"),
+        *("weights", "device", "cache", "cache_memory", "cache_dir", "feature_memory", "feature_disk"),
+        *("choose_by", "eval_every", "checkpoint_every", "track"),
+    }
+)
+"""Settings that may be others when a run goes on. The first row only names images, whose list and hashes the run keeps;
+the second and third say where things lie, and how often somebody looks. All others decide what is computed."""
 Precision = Literal["fp32", "bf16"]
 """The arithmetic of neck and decoder in training."""
 
@@ -224,6 +233,17 @@ class TrainSettings:
         watched = self.recipe == "aligned" and held_back > 0
         patience = max(3, epochs // 5) if watched else 0
         return dataclasses.replace(self, steps=None, epochs=epochs, patience=_or(self.patience, patience))
+
+    def deciding(self) -> dict[str, Any]:
+        """Return the settings that have to stay as they are while a run is trained, as JSON gives them back.
+
+        Example:
+            >>> settings = TrainSettings(data=("folder:photos",), batch_size=4, levels=(1, 2, 3)).deciding()
+            >>> settings["batch_size"], settings["levels"], "data" in settings
+            (4, [1, 2, 3], False)
+        """
+        found = {name: value for name, value in dataclasses.asdict(self).items() if name not in MAY_CHANGE}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
     @classmethod
     def load(cls, path: Path) -> Self:

@@ -180,7 +180,8 @@ def test_evaluation_while_training_and_two_sets(data: Path, tmp_path: Path) -> N
     argv += ["--data", f"folder:{tmp_path / 'other'}", "--batch-size", "8", "--track", "tensorboard"]
     assert run([*argv, *SMALL]) == 0
     events = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert [e["event"] for e in events if e["event"] != "step"] == ["notice", "features", "evaluation", "finished"]
+    named = [e["event"] for e in events if e["event"] != "step"]
+    assert named == ["started", "notice", "features", "evaluation", "finished"]
     assert len(invad.TrainSettings.load(out / "settings.toml").data) == 2
     assert (invad.Run.open(out).notices()[0]).startswith("classes capsule, fabric, washer, wood are in several sets")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -14,7 +14,7 @@ style-channels track validation views warmup weights"""
 OPTIONS = {
     "train": f"config dry-run help no-dry-run no-quiet out quiet resume {SETTINGS}",
     "reproduce": "help no-quiet out quiet",
-    "evaluate": """bootstrap classes data device from-maps help no-report protocol report save-maps split threshold
+    "evaluate": """bootstrap classes data device from-maps help no-report out protocol report save-maps split threshold
 views""",
     "calibrate": """class device false-alarms help labelled no-overwrite no-quiet normal overwrite quiet recall
 regions""",

@@ -52,6 +52,17 @@ def test_other_bits_are_said(
     assert [text.split(":")[0] for text in found.environment] == ["processor"]
 
 
+def test_a_run_that_was_resumed_elsewhere_need_not_come_out_the_same(
+    untouched: Run, small_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy_of(untouched, tmp_path)
+    other_weights(run, small_set, tmp_path)
+    run.log(event="resumed", total_steps=8, environment={**run.environment(), "torch": "0.1", "processes": "2"})
+    assert command(["reproduce", str(run.path), "--out", str(tmp_path / "again"), "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "differs: torch: 0.1 where it was resumed, " in out and "processes: 2 where it was resumed, 1 now" in out
+
+
 def test_metrics_are_of_what_the_run_was_evaluated_on(untouched: Run, tmp_path: Path) -> None:
     run, other = copy_of(untouched, tmp_path), tmp_path / "other"
     make_synthetic(other, train=1, good=3, defective=2, size=40)

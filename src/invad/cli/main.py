@@ -77,6 +77,11 @@ def run(argv: Sequence[str]) -> int:
     except InvadError as error:
         print(f"invad: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"invad: cannot use {error.filename}: {error.strerror}", file=sys.stderr)  # a drive that has gone, say
+        return 2
     except KeyboardInterrupt:
         print("invad: stopped", file=sys.stderr)
         return 130

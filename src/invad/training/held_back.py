@@ -53,7 +53,7 @@ def held_back_loss(trainee: nn.Module, features: Features, count: int, s: TrainS
     sums: dict[int, float] = {}
     pieces = InPieces()
     mine = range(processes.rank, len(blocks), processes.count)
-    with torch.no_grad():
+    with torch.no_grad(), processes.failing_together():
         for number, levels in zip(mine, features.batches([blocks[i] for i in mine]), strict=True):
             sums[number] = sum(pieces(partial(_loss_of_all, trainee, levels, s), len(blocks[number])))
     found = {number: value for part in processes.gather(sums) for number, value in part.items()}

@@ -1,5 +1,6 @@
 """One run at work: what it works with, what it says of itself, what it keeps, and how it ends."""
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from invad.checkpoint import Position, load_checkpoint, save_checkpoint, write_checkpoint
-from invad.errors import RunError
+from invad.errors import CheckpointError, InvadError, RunError
 from invad.evaluation import evaluate_scorer
 from invad.inference.calibrating import calibrate_run
 from invad.inference.scorer import plain_scorer
@@ -23,7 +24,7 @@ from invad.training.held_back import held_back_loss
 from invad.training.progress import Progress
 from invad.training.scale import colour_scale
 from invad.training.schedule import cooling_since, ended, exhausted
-from invad.training.setup import Images
+from invad.training.setup import Images, tell
 from invad.training.step import Step
 from invad.training.tracking import Trackers
 
@@ -79,8 +80,9 @@ def _require_numbers(job: Job, position: Position, loss: float, norm: float) -> 
     if not (math.isfinite(loss) and math.isfinite(norm)):
         raise RunError(
             f"the loss became {loss} and its gradients' norm {norm} in epoch {position.epoch + 1}, step "
-            f"{position.step}. The checkpoints before are intact: `invad train --resume {job.run.path}` tries again "
-            f"from there. If it comes again, start a run with a smaller learning rate or in precision fp32"
+            f"{position.step}. The checkpoints before are intact, and `invad train --resume {job.run.path}` does the "
+            f"same steps again from there: that helps where a fault of the machine made it. If it comes again, start "
+            f"a run with a smaller learning rate or in precision fp32"
         )
 
 
@@ -110,7 +112,9 @@ def judge(job: Job, position: Position) -> Position:
     if not math.isfinite(loss):
         raise RunError(
             f"the loss on the images held back became {loss} after epoch {position.epoch}. The checkpoints before are "
-            f"intact; start a run with a smaller learning rate or in precision fp32"
+            f"intact, and `invad train --resume {job.run.path}` does the same steps again from there: that helps where "
+            f"a fault of the machine made it. If it comes again, start a run with a smaller learning rate or in "
+            f"precision fp32"
         )
     better = position.best_loss is None or loss < position.best_loss
     if better:
@@ -148,10 +152,7 @@ def finish(job: Job, position: Position) -> None:
         return
     s, run = job.settings, job.run
     if s.keep == "best":
-        best = load_checkpoint(run.best_file, job.model)
-        run.require_there()
-        save_checkpoint(run.checkpoints, job.model, None, position)
-        run.log(event="notice", text=_kept(best, position))
+        _take_best(job, position)
     elif position.epoch < given(s.epochs):
         run.log(
             event="notice",
@@ -166,8 +167,36 @@ def finish(job: Job, position: Position) -> None:
     run.write_scale(colour_scale(job.model, job.images.learnt))  # last: a run with a scale is complete
 
 
-def _kept(best: Position, position: Position) -> str:
+def _take_best(job: Job, position: Position) -> None:
+    """End with the best weights, or with the last ones where the file of the best is damaged; say which they are."""
+    run, epoch = job.run, position.best_epoch
+    try:
+        epoch = load_checkpoint(run.best_file, job.model).epoch
+    except CheckpointError as error:
+        if epoch != position.epoch and _kept(epoch, position) not in run.notices():
+            tell(
+                run,
+                f"{error}, so the weights are those after the last epoch, {position.epoch}, and not those after epoch "
+                f"{epoch}, where the loss on the images held back was smallest",
+            )
+            return  # otherwise the last checkpoint holds the best weights already
+    else:
+        run.require_there()
+        save_checkpoint(run.checkpoints, job.model, None, position)
+    run.log(event="notice", text=_kept(epoch, position))
+
+
+def _kept(epoch: int, position: Position) -> str:
     return (
-        f"the weights are those after epoch {best.epoch} of {position.epoch}, where the loss on the images "
-        f"held back was smallest"
+        f"the weights are those after epoch {epoch} of {position.epoch}, where the loss on the images held back was "
+        f"smallest"
     )
+
+
+def draw_what_there_is(job: Job) -> None:
+    """Draw the losses of a run that was stopped, which people want to look at most."""
+    if not job.processes.first:
+        return
+    with contextlib.suppress(InvadError, OSError):  # what stopped the run is what has to be said
+        job.run.require_there()
+        write_curve(job.run)

@@ -13,17 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invad.checkpoint import Position, list_checkpoints, load_newest
+from invad.checkpoint import Position, list_checkpoints, load_newest, set_aside_newer
 from invad.data.dataset import full_spec
 from invad.devices import exact_arithmetic, fastest_precision
 from invad.errors import ImageError, SettingsError
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
-from invad.runs import Run, load_untrained
+from invad.runs import Run, load_untrained, reaching
 from invad.settings import TrainSettings, given
 from invad.training.features import Features, open_features
 from invad.training.interrupt import Interrupt
-from invad.training.job import Job, checkpoint_due, finish, judge, report, save, watch
+from invad.training.job import Job, checkpoint_due, draw_what_there_is, finish, judge, report, save, watch
 from invad.training.memory import memory_errors
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
@@ -38,6 +38,7 @@ from invad.training.setup import (
     open_images,
     require_same_images,
     tell,
+    tell_resumed,
 )
 from invad.training.step import Step, fit_into_memory, possible_parts, train_step
 from invad.training.tracking import Trackers, require_trackers
@@ -78,27 +79,30 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
     _require_image_each(settings, images, processes)
     settings = settings.for_images(len(images.learnt), images.held_back_count)
     run, model = _begin(Path(out), settings, images, encoder_file, processes, quiet=quiet)
-    return _start(run, settings, model, images, processes, resumed=False, quiet=quiet)
+    with reaching(run.path):
+        return _start(run, settings, model, images, processes, resumed=False, quiet=quiet)
 
 
 def resume(path: Path | str, *, quiet: bool = False) -> Run:
     """Go on with a run that was stopped, from its newest whole checkpoint, to the end that its settings name.
 
-    A run that is complete is returned as it is. Raises as `train` does, and RunError where the training images are no
-    longer those that the run was started with.
+    A run that is complete is returned as it is. Raises as `train` does, and RunError where the training images, or
+    settings that decide what is computed, are no longer those that the run was started with.
     """
     run = Run.open(path)
-    run.require_trained_here()
-    if run.complete:
-        return run
-    settings = run.settings()
-    processes = start_processes(settings.device)
-    images = open_images(open_data(settings), settings, processes, quiet=quiet or not processes.first)
-    require_same_images(run, images)
-    _require_image_each(settings, images, processes)
-    if processes.first:
-        run.tidy()
-    return _start(run, settings, load_untrained(run), images, processes, resumed=True, quiet=quiet)
+    with reaching(run.path):
+        run.require_trained_here()
+        if run.complete:
+            return run
+        settings = run.settings()
+        run.require_same_settings(settings)
+        processes = start_processes(settings.device)
+        images = open_images(open_data(settings), settings, processes, quiet=quiet or not processes.first)
+        require_same_images(run, images)
+        _require_image_each(settings, images, processes)
+        if processes.first:
+            run.tidy()
+        return _start(run, settings, load_untrained(run), images, processes, resumed=True, quiet=quiet)
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -137,7 +141,7 @@ def _begin(
     if processes.first:
         with memory_errors():
             model = build_untrained(settings, images.learnt, encoder_file, processes.device, quiet=quiet)
-        make_run(out, settings, model, images, quiet=quiet)
+        make_run(out, settings, model, images, processes, quiet=quiet)
     processes.from_first(True)  # the folder is there
     run = Run.open(out)
     return run, model if processes.first else load_untrained(run)
@@ -160,8 +164,10 @@ def _start(
     start = Position(epoch=0, step=0, total_steps=0)
     if list_checkpoints(run.checkpoints):
         start = load_newest(run.checkpoints, model, optimiser)
+    processes.wait()  # until all have read it
     if processes.first and resumed:
-        run.log(event="resumed", epoch=start.epoch, step=start.step, total_steps=start.total_steps)
+        set_aside_newer(run.checkpoints, start)
+        tell_resumed(run, start, processes)
     quiet = quiet or not processes.first
     with exact_arithmetic(), memory_errors():
         learnt, held_back, said = _open_features(settings, model, images, processes, quiet=quiet)
@@ -184,6 +190,9 @@ def _start(
         )
         try:
             finish(job, _run(job, start, quiet=quiet))
+        except BaseException:
+            draw_what_there_is(job)
+            raise
         finally:
             trackers.close()
     processes.from_first(True)  # the run is whole
@@ -241,6 +250,7 @@ def _run(job: Job, start: Position, *, quiet: bool) -> Position:
                 progress.shorten(steps * last_epoch(s, position))
             except ImageError:
                 save(job, position, last)
+                job.processes.wait()  # for the first to have saved: a launcher ends all as soon as one has ended
                 raise
             if ended(s, position) or checkpoint_due(job):
                 save(job, position, last)
@@ -255,10 +265,13 @@ def _epoch(job: Job, start: Position, steps: int) -> Iterator[tuple[int, float, 
     job.model.train()
     batches = epoch_batches(len(job.images.learnt), given(s.batch_size), s.seed, epoch)[start.step :]
     shares = [processes.share(batch) for batch in batches]
-    for step, (batch, features) in enumerate(zip(batches, job.learnt.batches(shares), strict=True), start=start.step):
+    ready = iter(job.learnt.batches(shares))
+    for step, batch in enumerate(batches, start=start.step):
         rate = learning_rate_at(s, replace(start, step=step, total_steps=epoch * steps + step), steps)
         for group in job.optimiser.param_groups:
             group["lr"] = rate
+        with processes.failing_together():  # not in the step, where processes wait for each other
+            features = next(ready)
         yield step, rate, _step(job, features, len(batch))
 
 

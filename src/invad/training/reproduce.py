@@ -10,7 +10,7 @@ from invad.checkpoint import list_checkpoints, read_checked
 from invad.errors import DataError, RunError
 from invad.evaluation import evaluate, open_test_set
 from invad.processes import start_processes
-from invad.runs import Run
+from invad.runs import Run, differences
 from invad.saved_evaluation import read_request
 from invad.training.loop import train
 from invad.training.setup import open_data, open_images, require_same_images
@@ -71,10 +71,11 @@ def compare_weights(first: Run, second: Run) -> tuple[bool, float]:
 
 
 def _differences(first: Run, second: Run) -> tuple[str, ...]:
-    """What differs between the machines and versions of two runs."""
-    a, b = (json.loads(run.environment_file.read_text(encoding="utf-8")) for run in (first, second))
-    names = dict.fromkeys((*a, *b))
-    return tuple(f"{name}: {a.get(name)} then, {b.get(name)} now" for name in names if a.get(name) != b.get(name))
+    """What differs between the machines and versions of two runs, wherever the first was resumed."""
+    started, *resumed = first.environments()
+    now = second.environment()
+    later = (text for then in resumed for text in differences(then, now, "where it was resumed"))
+    return tuple(dict.fromkeys((*differences(started, now), *later)))
 
 
 def _require_test_set(run: Run) -> None:

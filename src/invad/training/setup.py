@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from invad.checkpoint import load_encoder, save_encoder
+from invad.checkpoint import Position, load_encoder, save_encoder
 from invad.data import DataSet, ImageSource, content_hashes, open_datasets
 from invad.data.cache import default_cache_dir
 from invad.devices import exact_arithmetic, to_device
@@ -21,7 +21,7 @@ from invad.model.encoder import ANALYTIC, RANDOM
 from invad.model.standardised import StandardisedEncoder
 from invad.processes import Processes
 from invad.records import Record
-from invad.runs import Run, build_from
+from invad.runs import Run, build_from, differences, environment
 from invad.settings import TrainSettings
 from invad.training.features import BLOCK, Budget, in_blocks, shown_batches
 from invad.training.held_back import hold_back
@@ -200,7 +200,9 @@ def fit_indices(count: int) -> NDArray[np.int64]:
     return np.arange(taken) * count // taken
 
 
-def make_run(out: Path, settings: TrainSettings, model: InvAD, images: Images, *, quiet: bool) -> None:
+def make_run(
+    out: Path, settings: TrainSettings, model: InvAD, images: Images, processes: Processes, *, quiet: bool
+) -> None:
     """Make the folder of a run that has not begun.
 
     Raises:
@@ -211,8 +213,9 @@ def make_run(out: Path, settings: TrainSettings, model: InvAD, images: Images, *
         run.write_records(images.learnt.records, images.learnt_hashes)
         if images.held_back is not None:
             run.write_held_back(images.held_back.records, images.held_back_hashes)
-        run.write_environment()
+        run.write_environment(processes)
         settings.save(run.settings_file)
+        run.log(event="started", settings=settings.deciding())
         for text in images.notices:
             tell(run, text, quiet=quiet)
 
@@ -221,6 +224,19 @@ def tell(run: Run, text: str, *, quiet: bool = False) -> None:
     """Say something that a reader of the results has to know, in the log of the run and here."""
     run.log(event="notice", text=text)
     Console(stderr=True, quiet=quiet).print(f"note: {text}", highlight=False, markup=False)
+
+
+def tell_resumed(run: Run, start: Position, processes: Processes) -> None:
+    """Log where a run goes on, with which versions and on which machine; say so where they are others than before."""
+    before, now = run.environments()[-1], environment(processes)
+    run.log(event="resumed", epoch=start.epoch, step=start.step, total_steps=start.total_steps, environment=now)
+    changed = differences(before, {name: value for name, value in now.items() if name in before})
+    if changed:
+        tell(
+            run,
+            f"resumed after step {start.total_steps} with other versions or on another machine, so its weights may "
+            f"differ by rounding from those of a run that was never stopped ({'; '.join(changed)})",
+        )
 
 
 def require_same_images(run: Run, images: Images) -> None:
