@@ -20,7 +20,7 @@ from invad.data import make_synthetic, read_image
 from invad.data.hashing import content_hash
 from invad.errors import InvadError, ModelFileError, RunError, SettingsError
 from invad.inference import bench as timing
-from invad.inference import exporting
+from invad.inference import export_images, exporting, selfcheck
 from invad.inference.exporting import export
 from invad.inference.onnx_file import providers
 from invad.inference.opening import open_model
@@ -349,14 +349,16 @@ def test_test_images_that_cannot_be_read_are_left_out(trained: Path, tmp_path: P
     (layout, _, root), copy = settings.data[0].partition(":"), tmp_path / "set"
     shutil.copytree(root, copy)
     settings = replace(settings, data=(f"{layout}:{copy}",))
-    images, labels = exporting._labelled_images(settings)
+    images, labels = export_images.labelled_images(settings)
     next(copy.glob("capsule/test/good/*.png")).write_bytes(b"no image")
-    fewer, left = exporting._labelled_images(settings)
+    fewer, left = export_images.labelled_images(settings)
     assert len(fewer) == len(left) == len(images) - 1
     assert labels.count(("capsule", False)) - left.count(("capsule", False)) == 1
     for path in copy.glob("capsule/test/good/*.png"):
         path.write_bytes(b"no image")
-    assert {name for name, _ in labels} - {name for name, _ in exporting._labelled_images(settings)[1]} == {"capsule"}
+    assert {name for name, _ in labels} - {name for name, _ in export_images.labelled_images(settings)[1]} == {
+        "capsule"
+    }
 
 
 def test_int8_of_any_size(trained: Path, tmp_path: Path) -> None:
@@ -387,7 +389,7 @@ def test_an_export_reads_the_photos_it_compares_and_holds_them_at_the_models_siz
 ) -> None:
     folder = tmp_path / "normal"
     folder.mkdir()
-    for i in range(exporting.COMPARED + 4):
+    for i in range(selfcheck.COMPARED + 4):
         Image.fromarray(photos(1, 150 + i, 200)[0]).save(folder / f"{i:02d}.png")
     read: list[Path] = []
     held: set[tuple[int, ...]] = set()
@@ -401,10 +403,10 @@ def test_an_export_reads_the_photos_it_compares_and_holds_them_at_the_models_siz
         return check(reference, out, asked, *rest)  # type: ignore[arg-type]
 
     check = exporting._check
-    monkeypatch.setattr(exporting, "read_image", watched_read)
+    monkeypatch.setattr(export_images, "read_image", watched_read)
     monkeypatch.setattr(exporting, "_check", watched_check)
     export(trained, tmp_path / "a.onnx", to="onnx", normal=(folder,))
-    assert len(read) == exporting.COMPARED and held == {(64, 96, 3)}
+    assert len(read) == selfcheck.COMPARED and held == {(64, 96, 3)}
 
 
 def test_a_folder_is_timed_on_a_few_of_its_photos(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invad.errors import ModelFileError
-from invad.inference import exporting
+from invad.inference import export_images, exporting
 from invad.inference.exporting import export
 from invad.inference.graph import ImageGraph, resize
 from invad.inference.opening import OpenModel
@@ -250,7 +250,7 @@ def test_an_export_asks_its_own_check(
     images = photos(6, (64, 64))
     scores = reference(np.stack(images))[1]
     labels = [("a", bool(score > np.median(scores))) for score in scores]  # the run tells them apart
-    monkeypatch.setattr(exporting, "_labelled_images", lambda _: (images, labels))
+    monkeypatch.setattr(export_images, "labelled_images", lambda _: (images, labels))
     out = tmp_path / "model.pt2"
     opens(AsTheRun(-1))
     with pytest.raises(ModelFileError, match="maps differ from the run's"):
@@ -286,20 +286,20 @@ def test_a_graph_that_was_tampered_with_takes_no_files_place(
     assert out.read_bytes() == b"what stood there" and list(tmp_path.iterdir()) == [out]
 
 
-@pytest.mark.parametrize(("count", "apart"), [(exporting.APART, True), (exporting.APART - 1, False)])
+@pytest.mark.parametrize(("count", "apart"), [(export_images.APART, True), (export_images.APART - 1, False)])
 def test_int8_is_measured_on_images_that_its_ranges_do_not_come_from(
     count: int, apart: bool, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = [np.full((64, 64, 3), i, np.uint8) for i in range(count)]
-    monkeypatch.setattr(exporting, "_normal_images", lambda *_: (images, "photos"))
+    monkeypatch.setattr(export_images, "normal_images", lambda *_: (images, "photos"))
     run = Run.open(trained)
-    with_labels = exporting._images(run, run.settings(), (), "int8")
+    with_labels = export_images.choose_images(run, run.settings(), (), "int8")
     assert with_labels.normal is images and with_labels.labels, "there are test images: all ranges from normal ones"
     assert with_labels.measured_origin == f"{len(with_labels.measured)} of the run's test images"
-    monkeypatch.setattr(exporting, "_labelled_images", lambda _: ([], []))
-    asked = exporting._images(run, run.settings(), (), "int8")
+    monkeypatch.setattr(export_images, "labelled_images", lambda _: ([], []))
+    asked = export_images.choose_images(run, run.settings(), (), "int8")
     ranges, measured = ({int(i[0, 0, 0]) for i in some} for some in (asked.normal, asked.measured))
     assert not ranges & measured and len(ranges | measured) == count
     assert ("others than those" if apart else f"the {count} normal images that its ranges") in asked.measured_origin
     assert len(measured) == (count // 2 if apart else 0)
-    assert exporting._images(run, run.settings(), (), "fp32").measured == []
+    assert export_images.choose_images(run, run.settings(), (), "fp32").measured == []

@@ -11,25 +11,22 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from invad.data import DataSet, open_datasets
-from invad.data.images import read_image, resize_image
-from invad.errors import DataError, ImageError, SettingsError
+from invad.errors import DataError, SettingsError
 from invad.files import write_bytes
 from invad.inference.agreeing import Decisions, Recorded, compare_decisions
 from invad.inference.calibrating import HELD_BACK, held_back_images
 from invad.inference.calibration import Calibration, read_calibration, without_places
 from invad.inference.checksum import model_checksum
 from invad.inference.choosing import Wish, calibrate_scorer
+from invad.inference.export_images import ExportImages, choose_images, synthetic_images
 from invad.inference.folding import fold, lower_precision
 from invad.inference.graph import ImageGraph
-from invad.inference.inputs import list_inputs, spread
 from invad.inference.manifest import Manifest
 from invad.inference.opening import open_model
 from invad.inference.openvino_file import OpenVinoScorer, openvino_bytes, to_openvino
 from invad.inference.rewriting import with_decision
 from invad.inference.scorer import Scorer, plain_scorer
 from invad.inference.selfcheck import (
-    COMPARED,
     Differences,
     Loss,
     Scoring,
@@ -40,7 +37,6 @@ from invad.inference.selfcheck import (
     require_worth,
 )
 from invad.model import InvAD
-from invad.records import Size
 from invad.runs import Run, environment, load_model
 from invad.settings import TrainSettings
 
@@ -54,10 +50,6 @@ POSSIBLE: dict[Target, tuple[Precision, ...]] = {
     "pt2": ("fp32", "fp16", "bf16"),
 }
 """ONNX Runtime has no bf16 convolution on CPUs; PyTorch's exported programs no stable int8."""
-MEASURED = 200
-"""Images, at most, on which the loss of a lower precision is measured; they are held at the model's size alone."""
-APART = 40
-"""From so many normal images on, those that int8's ranges come from and those that it is measured on are others."""
 MAX_DROP = 0.5
 
 
@@ -76,21 +68,6 @@ class Export:
     """How a lower precision decides at the run's thresholds; None for fp32, and where the run has none."""
     recalibrated: bool = False
     """Whether its thresholds come from its own scores of the images that the training held back, not from the run's."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Asked:
-    """The images that an export needs, all of the model's size."""
-
-    normal: list[NDArray[np.uint8]]
-    """Whose maps are compared, and that int8's ranges come from; perhaps none."""
-    origin: str
-    """Where those come from."""
-    measured: list[NDArray[np.uint8]]
-    """That the loss of a lower precision is measured on; none: on those that are compared."""
-    labels: list[tuple[str, bool]]
-    """Class, and whether it is anomalous, of each of those; none: not known."""
-    measured_origin: str
 
 
 def export(
@@ -132,14 +109,14 @@ def export(
     _require(out, to, precision, overwrite)
     settings, model = run.settings(), load_model(run)
     reference = plain_scorer(model, settings.size)
-    asked = _images(run, settings, normal, precision)
+    asked = choose_images(run, settings, normal, precision)
     if precision == "int8" and not asked.normal:
         raise DataError("int8 needs normal images to learn the ranges of the activations from: --normal FOLDER")
     manifest, calibration = _manifest(run, settings, model, precision)
     files = _build(model, manifest, to, asked.normal)
     if not asked.normal:
         origin = "synthetic images, since no photos were at hand"
-        asked = replace(asked, normal=_synthetic_images(settings), origin=origin)
+        asked = replace(asked, normal=synthetic_images(settings), origin=origin)
     with tempfile.TemporaryDirectory() as folder:  # checked before it takes the place of a file that is there
         trial = Path(folder) / out.name
         _write(trial, files)
@@ -194,7 +171,7 @@ def _build(model: InvAD, manifest: Manifest, to: Target, normal: Sequence[NDArra
 def _check(
     reference: Scorer,
     out: Path,
-    asked: _Asked,
+    asked: ExportImages,
     precision: Precision,
     max_drop: float,
     calibration: Calibration | None,
@@ -258,77 +235,3 @@ def _manifest(
 
 PRIVATE = ("data", "weights", "cache_dir", "device")
 """Settings that name places of the training's machine, which are no business of whoever gets the file."""
-
-
-def _images(run: Run, settings: TrainSettings, normal: Sequence[Path | str], precision: Precision) -> _Asked:
-    """The images that an export of this precision needs.
-
-    int8 agrees best on the images that its ranges come from, so it is measured on others where there are enough.
-    """
-    if precision == "fp32":
-        images, origin = _normal_images(run, settings, normal, COMPARED)
-        return _Asked(normal=images, origin=origin, measured=[], labels=[], measured_origin="")
-    measured, labels = _labelled_images(settings)
-    apart = precision == "int8" and not measured
-    images, origin = _normal_images(run, settings, normal, 2 * MEASURED if apart else MEASURED)
-    said = f"{len(measured)} of the run's test images" if measured else ""
-    if apart and len(images) >= APART:
-        images, measured = images[::2], images[1::2]
-        said = f"{len(measured)} normal images, others than those that its ranges come from"
-    elif apart:
-        said = f"the {len(images)} normal images that its ranges come from, since there are fewer than {APART}"
-    return _Asked(normal=images, origin=origin, measured=measured, labels=labels, measured_origin=said)
-
-
-def _normal_images(
-    run: Run, settings: TrainSettings, normal: Sequence[Path | str], count: int
-) -> tuple[list[NDArray[np.uint8]], str]:
-    """So many normal images of the model's size, spread over those there are, and a word on where they come from."""
-    if normal:
-        paths = [item.path for item in list_inputs([str(root) for root in normal])]
-        images = [resize_image(read_image(path), settings.size) for path in spread(paths, count)]
-        return images, f"{len(paths)} images of --normal"
-    if not run.records_file.is_file():
-        return [], ""
-    lines = run.records_file.read_text(encoding="utf-8").splitlines()
-    paths = [path for path in (Path(json.loads(line)["image"]) for line in lines) if path.is_file()]
-    found = (_readable(path, settings.size) for path in spread(paths, count))
-    return (
-        [image for image in found if image is not None],
-        f"the run's training images ({len(paths)} of {len(lines)} are there)",
-    )
-
-
-def _readable(path: Path, size: Size) -> NDArray[np.uint8] | None:
-    """An image of the run's data at the model's size; None where it cannot be read, which training told or left out."""
-    try:
-        return resize_image(read_image(path), size)
-    except ImageError:
-        return None
-
-
-def _labelled_images(settings: TrainSettings) -> tuple[list[NDArray[np.uint8]], list[tuple[str, bool]]]:
-    """The run's test images, of classes that have normal and anomalous ones, and their labels; perhaps none.
-
-    Those that cannot be read are left out.
-    """
-    try:
-        data: DataSet = open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
-    except (DataError, SettingsError):  # the data is elsewhere by now
-        return [], []
-    images, labels = [], []
-    for record in spread(data.split("test"), MEASURED):
-        image = _readable(record.image, settings.size)
-        if image is not None:
-            images.append(image)
-            labels.append((record.class_name, record.anomalous))
-    kinds = set(labels)
-    useful = [i for i, (name, _) in enumerate(labels) if {(name, True), (name, False)} <= kinds]
-    return [images[i] for i in useful], [labels[i] for i in useful]
-
-
-def _synthetic_images(settings: TrainSettings) -> list[NDArray[np.uint8]]:
-    """Smooth noise in colour, the same every time."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (COMPARED, 12, 12, 3), dtype=np.uint8)
-    return [resize_image(image, settings.size) for image in coarse]
