@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 from metrics_reference import random_set
 from rich.console import Console
@@ -97,3 +98,13 @@ def test_rich(collected):
     assert "Protocol: exact." in text
     assert "a|b [red]" in text and "mIoU_.2/.8" in text
     assert any("no image is anomalous" in note for note in footnotes(results))
+
+
+def test_what_holds_for_all_classes_is_said_once():
+    rng = np.random.default_rng(0)
+    evaluator = Evaluator()
+    for name in ("bracket", "screw"):
+        evaluator.update(rng.random((6, 4, 4), np.float32), np.zeros((6, 4, 4), bool), name, [False] * 3 + [True] * 3)
+    notes = footnotes(evaluator.compute())
+    assert len(notes) == 4 and all(note.startswith("all classes: ") for note in notes), notes
+    assert notes[0].endswith("no mask marks a defect") and "mAU-ROC_P" in notes[0] and "mAU-ROC_I" not in notes[0]

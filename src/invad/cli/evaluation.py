@@ -169,10 +169,14 @@ GROUPS = (
 
 
 def show(found: Sequence[Results]) -> None:
-    """Print the table of every protocol, in parts where the terminal is narrow, then each note once."""
+    """Print what is defined by every protocol, in parts where the terminal is narrow, then each note once."""
     console = Console()
     for results in found:
-        for keys in (KEYS,) if console.width >= WIDE else GROUPS:
-            console.print(to_rich(results, keys=keys))
+        defined = {key for one in results.classes for key, value in one.values.items() if value is not None}
+        if not defined:
+            print(f"Protocol: {results.protocol}. No metric is defined; the notes say why.")
+        for group in (KEYS,) if console.width >= WIDE else GROUPS:
+            if keys := [key for key in group if key in defined]:
+                console.print(to_rich(results, keys=keys))
     for note in dict.fromkeys(note for results in found for note in footnotes(results)):
         console.print(f"note: {note}", highlight=False, markup=False)

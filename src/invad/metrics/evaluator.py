@@ -281,7 +281,9 @@ def summarise(classes: Sequence[ClassResult], protocol: Protocol) -> Results:
         classes=ordered,
         mean={key: _mean(found) for key, found in defined.items()},
         skipped={key: len(ordered) - len(found) for key, found in defined.items()},
-        warnings=tuple(_empty_warning(result, protocol) for result in ordered if result.empty_masks),
+        warnings=tuple(
+            _empty_warning(result, protocol) for result in ordered if _some_masks_are_empty(result, protocol)
+        ),
         sample_mean=_sample_mean([one.samples.values for one in ordered if one.samples]),
     )
 
@@ -294,6 +296,11 @@ def _sample_mean(classes: Sequence[dict[str, float | None]]) -> dict[str, float 
     if not classes:
         return None
     return {key: _mean([value for one in classes if (value := one[key]) is not None]) for key in SAMPLE_TITLES}
+
+
+def _some_masks_are_empty(result: ClassResult, protocol: Protocol) -> bool:
+    """Whether that needs saying: where all are empty, the metrics that need masks say so already."""
+    return result.empty_masks > 0 and (protocol == "paper" or result.empty_masks < result.anomalous)
 
 
 def _empty_warning(result: ClassResult, protocol: Protocol) -> str:

@@ -186,14 +186,12 @@ def _defect_line(name: str, found: DefectResult, recall: list[str]) -> str:
 
 def _rows(results: Results, intervals: bool) -> tuple[list[list[str]], list[str]]:
     """The cells of every row, and the footnotes."""
-    notes: list[str] = []
     rows = [_row(c.name, c.values, c.intervals if intervals else None) for c in results.classes]
     rows.append(_row(MEAN, results.mean, results.intervals if intervals else None))
-    for result in results.classes:
-        notes += _reasons(result)
+    notes = _reasons(results.classes)
     skipped: dict[int, list[str]] = {}
     for key, count in results.skipped.items():
-        if count:
+        if 0 < count < len(results.classes):  # where all are left out there is no mean to be taken for one of all
             skipped.setdefault(count, []).append(TITLES[key])
     for count, titles in skipped.items():
         notes.append(f"{MEAN}: leaves out {count} of {len(results.classes)} classes: {', '.join(titles)}")
@@ -211,12 +209,21 @@ def _cell(value: float | None, interval: Interval | None) -> str:
     return f"{100 * value:.2f}{ends}"
 
 
-def _reasons(result: ClassResult) -> list[str]:
-    """A footnote per reason, with the metrics it concerns."""
-    titles: dict[str, list[str]] = {}
-    for key, reason in result.reasons.items():
-        titles.setdefault(reason, []).append(TITLES[key])
-    return [f"{result.name}: {', '.join(names)} {MISSING}: {reason}" for reason, names in titles.items()]
+def _reasons(classes: Sequence[ClassResult]) -> list[str]:
+    """A footnote per reason, with the metrics it concerns; what holds for all classes is said once."""
+    concerned: dict[str, list[str]] = {}
+    for result in classes:
+        titles: dict[str, list[str]] = {}
+        for key, reason in result.reasons.items():
+            titles.setdefault(reason, []).append(TITLES[key])
+        for reason, names in titles.items():
+            concerned.setdefault(f"{', '.join(names)} {MISSING}: {reason}", []).append(result.name)
+    everywhere = len(classes) if len(classes) > 1 else 0
+    return [
+        f"{name}: {text}"
+        for text, found in concerned.items()
+        for name in (["all classes"] if len(found) == everywhere else found)
+    ]
 
 
 def _interval_note(results: Results, intervals: bool) -> str:
