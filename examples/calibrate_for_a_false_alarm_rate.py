@@ -15,7 +15,7 @@ from pathlib import Path
 import invad
 from invad.data import make_synthetic
 
-SMALL = invad.TrainSettings(encoder="analytic", image_size=(96,), blocks=(1, 1, 1), batch_size=8)
+SMALL = invad.TrainSettings(encoder="analytic", image_size=(64,), blocks=(1, 1, 1), batch_size=8)
 
 
 def main() -> None:
@@ -49,8 +49,8 @@ def main() -> None:
 
 def small_run(work: Path, steps: int) -> tuple[Path, Path, Path]:
     """A run on fabric made on the spot, and two folders of 99 normal photos each that it has not seen."""
-    fabric = make_synthetic(work / "photos", train=40, good=99, defective=1, size=96)[1]
-    other = make_synthetic(work / "line", train=0, good=99, defective=0, size=96, seed=1)[1]
+    fabric = make_synthetic(work / "photos", train=40, good=99, defective=1, size=64)[1]
+    other = make_synthetic(work / "line", train=0, good=99, defective=0, size=64, seed=1)[1]
     settings = replace(SMALL, data=(f"folder:{fabric}",), steps=steps)
     run = invad.train(settings, work / "run", quiet=True)
     return run.path, fabric / "test" / "good", other / "test" / "good"

@@ -9,10 +9,9 @@ Frames are read ahead and computed in batches, so outcomes come some frames late
 
 import argparse
 import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from itertools import count, islice
+from itertools import count, islice, tee
 from pathlib import Path
 
 import cv2
@@ -24,7 +23,7 @@ import invad
 from invad.data import make_synthetic, read_image
 from invad.inference import DriftWatch
 
-SMALL = invad.TrainSettings(encoder="analytic", image_size=(96,), blocks=(1, 1, 1), batch_size=8, held_back=0.2)
+SMALL = invad.TrainSettings(encoder="analytic", image_size=(96,), blocks=(1, 1, 1), batch_size=8, held_back=0.4)
 Frame = NDArray[np.uint8]  # (H, W, 3) RGB
 
 
@@ -39,16 +38,15 @@ def main() -> None:
     options = parser.parse_args()
 
     work = Path(tempfile.mkdtemp())
-    out = options.out or work / "pictures"
+    out = options.out or work
     out.mkdir(parents=True, exist_ok=True)
     predictor = invad.load(options.run or small_run(work, options.steps))
     if predictor.calibration is None:
         raise SystemExit(f"{options.run} has no thresholds; choose them by `invad calibrate {options.run}`")
     frames = simulated(work, options.frames) if options.camera is None else camera(options.camera)
     watch = DriftWatch(predictor.calibration, window=max(10, options.frames // 4))
-    waiting: deque[Frame] = deque()  # frames that were read and have no outcome yet
-    for number, found in enumerate(predictor.outcomes(kept(islice(frames, options.frames), waiting))):
-        frame = waiting.popleft()
+    shown, read = tee(islice(frames, options.frames))  # keeps the few frames that were read and have no outcome yet
+    for number, (frame, found) in enumerate(zip(shown, predictor.outcomes(read), strict=True)):
         if isinstance(found, invad.InvadError):
             print(f"frame {number}: {found}")
             continue
@@ -58,13 +56,6 @@ def main() -> None:
         if (drift := watch.add(found.score)) and drift.warns:
             print(f"frame {number}: {drift.text()}")
     print(f"pictures: {out}")
-
-
-def kept(frames: Iterable[Frame], waiting: deque[Frame]) -> Iterator[Frame]:
-    """Yield the frames, and keep each until somebody takes it from the other end."""
-    for frame in frames:
-        waiting.append(frame)
-        yield frame
 
 
 def drawn(frame: Frame, found: invad.Prediction) -> Image.Image:
@@ -93,8 +84,8 @@ def simulated(work: Path, fades_after: int) -> Iterator[Frame]:
 
 
 def small_run(work: Path, steps: int) -> Path:
-    """A run on fabric made on the spot; it holds a fifth of the images back and calibrates itself on them."""
-    fabric = make_synthetic(work / "photos", train=100, good=1, defective=1, size=96)[1]
+    """A run on fabric made on the spot; it holds 60 of 150 images back and calibrates itself on them."""
+    fabric = make_synthetic(work / "photos", train=150, good=1, defective=1, size=96)[1]
     return invad.train(replace(SMALL, data=(f"folder:{fabric}",), steps=steps), work / "run", quiet=True).path
 
 
