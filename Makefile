@@ -28,8 +28,8 @@ check: $(INSTALLED)  ## format, lint, strict types and tests: all that CI runs
 	$(BIN)/python scripts/check.py
 
 format: $(INSTALLED)  ## format the code
-	$(BIN)/ruff check --fix --select I src tests benchmarks scripts
-	$(BIN)/ruff format src tests benchmarks scripts
+	$(BIN)/ruff check --fix --select I src tests benchmarks examples scripts
+	$(BIN)/ruff format src tests benchmarks examples scripts
 
 docs: $(INSTALLED)  ## build the pages of docs/ as a site in site/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'

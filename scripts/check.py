@@ -7,8 +7,8 @@ import sys
 PROCESSES = min(2, os.cpu_count() or 1)
 """That share the tests: each takes up to 4 GB, and has one thread, since programs with many threads slow each other."""
 CHECKS = {
-    "format": ("ruff", "format", "--check", "src", "tests", "benchmarks", "scripts"),
-    "lint": ("ruff", "check", "src", "tests", "benchmarks", "scripts"),
+    "format": ("ruff", "format", "--check", "src", "tests", "benchmarks", "examples", "scripts"),
+    "lint": ("ruff", "check", "src", "tests", "benchmarks", "examples", "scripts"),
     "types": ("mypy",),
     "tests": ("pytest", "--numprocesses", str(PROCESSES), "--dist", "loadfile"),
 }

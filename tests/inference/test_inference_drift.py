@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from invad.errors import SettingsError
 from invad.inference.calibration import Calibration
 from invad.inference.drift import FALSE_WARNINGS, FEWEST, WINDOW, DriftWatch, compare
 from invad.inference.thresholds import from_normal
@@ -98,3 +99,12 @@ def test_a_class_without_a_threshold_is_compared_with_its_own_scores() -> None:
     watch = DriftWatch(replace(known, classes={}))
     found = [watch.add(x, name) for name, mean in means.items() for x in random.normal(mean, 0.1, WINDOW).tolist()]
     assert [drift.warns for drift in found if drift is not None] == [False] * 5
+
+
+def test_a_shorter_window_is_tested_sooner() -> None:
+    random = np.random.default_rng(5)
+    watch = DriftWatch(calibration(a=random.normal(0, 1, 200)), window=20)
+    found = [drift for x in random.normal(6, 1, 45) if (drift := watch.add(float(x), "a"))]
+    assert [(drift.scores, drift.warns) for drift in found] == [(20, True), (20, True)]
+    with pytest.raises(SettingsError, match="a window needs 10 scores or more, not 9"):
+        DriftWatch(calibration(a=np.arange(50.0)), window=FEWEST - 1)

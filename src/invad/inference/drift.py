@@ -15,6 +15,7 @@ exact for any number of scores, but a few photos are often of one part or one mo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from invad.errors import SettingsError
 from invad.inference.calibration import Calibration
 from invad.inference.thresholds import above, alarm_ranks
 
@@ -90,11 +91,23 @@ class DriftWatch:
     Args:
         calibration: whose scores the new ones are compared with.
         class_name: the class of images whose class is not told; None: not known.
+        window: how many scores are tested together; fewer say sooner what many say more surely.
+
+    Raises:
+        SettingsError: the window is too small to test.
+
+    Example:
+        >>> predictor = invad.load("runs/parts")  # doctest: +SKIP
+        >>> watch = DriftWatch(predictor.calibration)  # doctest: +SKIP
+        >>> drift = watch.add(predictor("new.jpg").score)  # doctest: +SKIP
     """
 
-    def __init__(self, calibration: Calibration, class_name: str | None = None) -> None:
+    def __init__(self, calibration: Calibration, class_name: str | None = None, *, window: int = WINDOW) -> None:
+        if window < FEWEST:
+            raise SettingsError(f"a window needs {FEWEST} scores or more, not {window}")
         self._calibration = calibration
         self._class_name = class_name
+        self._window = window
         self._windows: dict[str | None, list[float]] = {}
         self._references: dict[str | None, tuple[float, ...]] = {}
         self.tested = 0
@@ -106,7 +119,7 @@ class DriftWatch:
         key = name if name in self._calibration.scores else None
         window = self._windows.setdefault(key, [])
         window.append(score)
-        if len(window) < WINDOW:
+        if len(window) < self._window:
             return None
         return self._test(key)
 
