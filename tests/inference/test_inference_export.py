@@ -81,7 +81,7 @@ def test_a_file_is_evaluated_as_its_run(trained: Path, exported: Callable[[str],
     found, wanted = invad.evaluate(file, data=data, quiet=True), invad.evaluate(trained, quiet=True)
     assert np.allclose(found.scores, wanted.scores, atol=1e-5)
     for one, other in zip(found.results, wanted.results, strict=True):
-        assert one.mean == pytest.approx(other.mean, abs=1e-3)
+        assert one.mean == pytest.approx(other.mean, abs=1e-6)
         assert one.classes[0].defects == other.classes[0].defects, "found by the thresholds that ride inside"
     assert any("the calibrated threshold" in text for text in found.results[0].warnings)
     assert json.loads((tmp_path / "found/results-exact.json").read_text())["mean"] == found.results[0].mean
