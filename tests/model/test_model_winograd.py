@@ -3,16 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
-from invad.inference.folding import fold, save_multiplications
-from invad.inference.scorer import folded_scorer
+from invad.inference.folding import fold
 from invad.model import build_model, winograd
-from invad.model.winograd import WinogradConv, convolve, pays
+from invad.model.winograd import convolve, pays
 from invad.processes import Processes
-from invad.scoring import anomaly_map
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.step import train_step
@@ -45,18 +41,6 @@ def test_result_and_gradients(
     inputs = [value.requires_grad_() for value in (x.to(memory_format=memory_format), weight, bias)]
     torch.testing.assert_close(convolve(*inputs), F.conv2d(x, weight, bias, padding=1), rtol=0, atol=1e-13)
     assert torch.autograd.gradcheck(convolve, inputs)
-
-
-@settings(max_examples=30, deadline=None)
-@given(batch=st.integers(1, 3), height=st.integers(1, 9), width=st.integers(1, 9), biased=st.booleans())
-def test_inference_layer_of_any_size(batch: int, height: int, width: int, biased: bool) -> None:
-    x, weight, bias = layer(batch, 4, height, width)
-    plain = nn.Conv2d(4, 5, 3, padding=1, bias=biased, dtype=torch.float64)
-    plain.weight = nn.Parameter(weight)
-    if biased:
-        plain.bias = nn.Parameter(bias)
-    with torch.no_grad():
-        torch.testing.assert_close(WinogradConv(plain)(x), plain(x), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
@@ -140,37 +124,4 @@ def test_exported_graphs_keep_plain_convolutions() -> None:
     model = build_model("resnet18", weights="random", image_size=size, style_channels=8, blocks=(1, 1, 1)).eval()
     images = torch.zeros(2, 3, *size, dtype=torch.uint8)
     for module in (model, fold(model, size)):
-        assert not any(isinstance(part, WinogradConv) for part in module.modules())
         torch.export.export(module, (images,), dynamic_shapes=({0: torch.export.Dim("batch", max=64)},))  # or it raises
-
-
-@pytest.mark.usefixtures("everywhere")
-def test_runs_predict_with_it() -> None:
-    model = build_model("resnet18", weights="random", image_size=(64, 64), style_channels=8, blocks=(1, 1, 1))
-    modules = folded_scorer(model, (64, 64))._module.modules()
-    assert any(isinstance(module, WinogradConv) for module in modules)
-
-
-@pytest.mark.parametrize("size", [(64, 96), (48, 80)])  # the second has levels of odd sizes
-@pytest.mark.usefixtures("everywhere")
-def test_folded_model(size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    model = build_model("resnet18", weights="random", image_size=size, blocks=(1, 2, 1)).double().eval()
-    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
-    folded = fold(model, size)
-    save_multiplications(folded)
-    assert sum(isinstance(module, WinogradConv) for module in folded.modules()) > 20
-    with torch.no_grad():
-        maps, _ = folded(images)
-        expected = anomaly_map(*model(images), size)
-    torch.testing.assert_close(maps, expected, rtol=0, atol=1e-9)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"stride": 2}, {"padding": 0}, {"dilation": 2}, {"groups": 2}, {"padding_mode": "reflect"}, {"kernel_size": 1}],
-)
-@pytest.mark.usefixtures("everywhere")
-def test_other_convolutions_stay(options: dict[str, int | str]) -> None:
-    assert WinogradConv.fits(nn.Conv2d(4, 4, 3, padding=1))
-    assert not WinogradConv.fits(nn.Conv2d(4, 4, **({"kernel_size": 3, "padding": 1} | options)))  # type: ignore[arg-type]

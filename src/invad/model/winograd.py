@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 FEWEST_CHANNELS = 256
@@ -77,39 +77,6 @@ def _may_have_amx() -> bool:
 
     flags = processor_flags()
     return not flags or any("amx" in flag for flag in flags)
-
-
-class WinogradConv(nn.Module):
-    """A 3 x 3 convolution for inference, whose weights are transformed once.
-
-    Args:
-        layer: a convolution that `fits`.
-    """
-
-    def __init__(self, layer: nn.Conv2d) -> None:
-        super().__init__()
-        weight = layer.weight.detach()
-        self.kernel: Tensor
-        self.bias: Tensor
-        self.register_buffer("kernel", kernel_tiles(weight))
-        self.register_buffer("bias", weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach())
-
-    @staticmethod
-    def fits(layer: nn.Module) -> bool:
-        """Whether a layer is a large 3 x 3 convolution that keeps the size."""
-        return (
-            type(layer) is nn.Conv2d
-            and (layer.kernel_size, layer.stride, layer.padding) == ((3, 3), (1, 1), (1, 1))
-            and (layer.dilation, layer.groups, layer.padding_mode) == ((1, 1), 1, "zeros")
-            and min(layer.in_channels, layer.out_channels) >= FEWEST_CHANNELS
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C_in, h, w) to (B, C_out, h, w)."""
-        height, width = x.shape[2:]
-        if height % 2 or width % 2:
-            x = F.pad(x, (0, width % 2, 0, height % 2))
-        return _convolved(x, self.kernel, self.bias)[:, :, :height, :width]
 
 
 class _Winograd(torch.autograd.Function):

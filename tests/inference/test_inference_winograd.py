@@ -1,0 +1,133 @@
+"""A convolution by tiles of 4 x 4 results is the ordinary one, and runs are scored with it."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from invad.inference import winograd
+from invad.inference.folding import fold, save_multiplications
+from invad.inference.scorer import folded_scorer, plain_scorer
+from invad.inference.winograd import WinogradConv
+from invad.model import build_model
+from invad.scoring import anomaly_map
+
+
+def convolution(c_in: int, c_out: int, *, biased: bool = True, dtype: torch.dtype = torch.float64) -> nn.Conv2d:
+    torch.manual_seed(c_in + c_out)
+    return nn.Conv2d(c_in, c_out, 3, padding=1, bias=biased, dtype=dtype)
+
+
+def images(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    batch=st.integers(1, 3),
+    height=st.integers(1, 13),
+    width=st.integers(1, 13),
+    biased=st.booleans(),
+    last=st.booleans(),
+    held=st.sampled_from([1, 1 << 17, 1 << 22]),
+)
+def test_any_size(batch: int, height: int, width: int, biased: bool, last: bool, held: int) -> None:
+    """And any number of rows of tiles at once, in either memory format."""
+    plain, x = convolution(32, 64, biased=biased), images(batch, 32, height, width)
+    x = x.contiguous(memory_format=torch.channels_last) if last else x
+    with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
+        ours = WinogradConv(plain)
+        patch.setattr(winograd, "NUMBERS_AT_ONCE", held)
+        torch.testing.assert_close(ours(x), plain(x), rtol=0, atol=1e-13)
+
+
+def test_rows_of_tiles_in_parts() -> None:
+    """A batch whose tiles are more than are held at a time."""
+    plain, x = convolution(64, 64), images(3, 64, 64, 100)
+    numbers = 36 * 3 * 16 * 25 * (64 + 64)
+    assert numbers > 2 * winograd.NUMBERS_AT_ONCE
+    with torch.inference_mode():
+        torch.testing.assert_close(WinogradConv(plain)(x), plain(x), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("channels", [64, 256])
+def test_rounding_in_float32(channels: int) -> None:
+    plain, x = convolution(channels, channels, dtype=torch.float32), images(2, channels, 16, 16)
+    with torch.inference_mode():
+        found = WinogradConv(plain)(x.float())
+        exact = plain.double()(x)
+    assert (found.double() - exact).norm() / exact.norm() < 1.5e-6, "1.7e-6 and more at the usual points"
+
+
+def test_threads_at_the_same_time() -> None:
+    """Each has room of its own."""
+    layers = [WinogradConv(convolution(32, 32)) for _ in range(2)]
+    inputs = [images(1, 32, 20 + i, 20) for i in range(6)]
+    found: dict[int, Tensor] = {}
+
+    def compute(index: int) -> None:
+        for _ in range(10):
+            found[index] = layers[index % 2](inputs[index])
+
+    threads = [threading.Thread(target=compute, args=(i,)) for i in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for i, x in enumerate(inputs):
+        assert torch.equal(found[i], layers[i % 2](x))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_computes_with_the_threads_of_torch(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(winograd.numba, "set_num_threads", seen.append)
+    monkeypatch.setattr(winograd.torch, "get_num_threads", lambda: threads)
+    WinogradConv(convolution(32, 32))(images(1, 32, 4, 4))
+    assert set(seen) == {min(threads, winograd.numba.config.NUMBA_NUM_THREADS)}
+
+
+@pytest.mark.parametrize("size", [(64, 96), (48, 80)])  # the second has levels of odd sizes
+def test_folded_model(size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    model = build_model("resnet18", weights="random", image_size=size, blocks=(1, 2, 1)).double().eval()
+    pixels = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    folded = fold(model, size)
+    save_multiplications(folded)
+    assert sum(isinstance(module, WinogradConv) for module in folded.modules()) > 15
+    with torch.inference_mode():
+        maps, _ = folded(pixels)
+        expected = anomaly_map(*model(pixels), size)
+    torch.testing.assert_close(maps, expected, rtol=0, atol=1e-9)
+
+
+def test_runs_are_scored_with_it() -> None:
+    """To the rounding of float32; exported graphs, which `fold` makes, keep plain convolutions."""
+    size = (64, 64)
+    model = build_model("resnet18", weights="random", image_size=size, style_channels=8, blocks=(1, 1, 1)).eval()
+    scorer = folded_scorer(model, size)
+    assert any(isinstance(module, WinogradConv) for module in scorer._module.modules())
+    assert not any(isinstance(module, WinogradConv) for module in fold(model, size).modules())
+    pixels = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
+    (maps, _), (expected, _) = scorer(pixels), plain_scorer(model, size)(pixels)
+    np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"stride": 2}, {"padding": 0}, {"dilation": 2}, {"groups": 2}, {"padding_mode": "reflect"}, {"kernel_size": 1}],
+)
+def test_other_convolutions_stay(options: dict[str, int | str]) -> None:
+    assert WinogradConv.fits(nn.Conv2d(64, 96, 3, padding=1))
+    assert not WinogradConv.fits(nn.Conv2d(64, 96, **({"kernel_size": 3, "padding": 1} | options)))  # type: ignore[arg-type]
+
+
+def test_few_or_odd_channels_and_other_numbers_stay() -> None:
+    assert not WinogradConv.fits(nn.Conv2d(32, 64, 3, padding=1))
+    assert not WinogradConv.fits(nn.Conv2d(64, 32, 3, padding=1))
+    assert not WinogradConv.fits(nn.Conv2d(80, 80, 3, padding=1))
+    assert not WinogradConv.fits(nn.Conv2d(64, 64, 3, padding=1, dtype=torch.bfloat16))
