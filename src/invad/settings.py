@@ -116,8 +116,9 @@ class TrainSettings:
     learning_rate: float | None = None
     """Adam's learning rate. None: 1e-3 for every 8 images of the batch (0.004 for 32)."""
     later_rates: tuple[tuple[int, float], ...] = ()
-    """Learning rates that take the place of the first one later in the run, each after so many steps, in their order,
-    for example 500 0.001; schedule and warmup go on. `--resume RUN --learning-rate X` adds one."""
+    """Learning rates that take the place of the first one later in the run, each after so many steps, for example
+    500 0.001; of several that apply, the last of the list. Schedule and warmup go on. `--resume RUN --learning-rate X`
+    adds one."""
     schedule: Schedule | None = None
     """step: a tenth of the learning rate after 80 % of the epochs. cooldown: the full rate, then a line to nothing over
     the last 30 % of the epochs, which begins as soon as patience is exhausted. None: paper step, aligned cooldown."""
@@ -429,11 +430,10 @@ def _check(s: TrainSettings) -> None:
 
 
 def _check_later_rates(later: tuple[tuple[int, float], ...]) -> None:
-    """Refuse steps that are out of order, and rates that no step can be taken with."""
-    steps = [step for step, _ in later]
-    if steps != sorted(steps) or any(step < 0 for step in steps):
-        raise SettingsError(f"later_rates must be in the order of their steps, each 0 or more, not {steps}")
-    for _, rate in later:
+    """Refuse steps that cannot be, and rates that no step can be taken with."""
+    for step, rate in later:
+        if step < 0:
+            raise SettingsError(f"later_rates must begin after 0 steps or more, not {step}")
         require_rate("later_rates", rate)
 
 

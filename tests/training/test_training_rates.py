@@ -218,17 +218,19 @@ def test_rates_in_the_settings_are_those_of_the_steps_that_were_done(
 def test_a_rate_for_later_than_the_newest_whole_checkpoint(
     small_set: Path, changed: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It stays, and one that is given later counts instead."""
     run = stopped(small_set, tmp_path, monkeypatch)
     at_step(monkeypatch, 1, lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         resume(run.path, learning_rate=RATE, quiet=True)
     monkeypatch.undo()
     list_checkpoints(run.checkpoints)[0].unlink()
-    before = run.settings_file.read_bytes()
-    with pytest.raises(RunError, match="goes on after step 7, and has a learning rate for after step 8"):
-        resume(run.path, learning_rate=1e-4, quiet=True)
-    assert run.settings_file.read_bytes() == before
+    other = Run(shutil.copytree(run.path, tmp_path / "other"))
     assert weights(resume(run.path, quiet=True)) == weights(changed)
+    resume(other.path, learning_rate=1e-4, quiet=True)
+    assert other.settings().later_rates == ((8, RATE), (7, 1e-4))
+    assert weights(other) != weights(run)
+    assert reproduce(other.path, tmp_path / "again", quiet=True).identical
 
 
 @pytest.mark.parametrize("rate", [0.0, -1e-3, math.nan, math.inf])

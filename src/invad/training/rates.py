@@ -22,17 +22,12 @@ def with_rate(run: Run, settings: TrainSettings, start: Position, rate: float) -
     """Return the settings of a run with another learning rate from a position on; the same ones if they have it.
 
     Raises:
-        RunError: no step is left, or the settings have a learning rate for later than that.
+        RunError: no step is left.
     """
     if ended(settings, start):
         raise nothing_left(run)
-    last = settings.later_rates[-1][0] if settings.later_rates else 0
-    if last > start.total_steps:
-        raise RunError(
-            f"{run.path} goes on after step {start.total_steps}, and has a learning rate for after step {last}. Go on "
-            f"without --learning-rate; once there is a checkpoint of step {last} or later, it can be another one"
-        )
-    if base_rate(settings, start.total_steps) == rate:
+    planned = any(step > start.total_steps for step, _ in settings.later_rates)
+    if base_rate(settings, start.total_steps) == rate and not planned:
         return settings
     return replace(settings, later_rates=(*settings.later_rates, (start.total_steps, float(rate))))
 
