@@ -1,6 +1,7 @@
 """Settings: files, types, and values that cannot be meant."""
 
 import dataclasses
+import json
 import math
 import tomllib
 from pathlib import Path
@@ -10,6 +11,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
+from invad.cli.training import Train
 from invad.errors import SettingsError
 from invad.presets import EPOCHS, OWN
 from invad.settings import TrainSettings, to_toml
@@ -19,6 +21,19 @@ def test_round_trip_through_a_file(tmp_path: Path) -> None:
     settings = TrainSettings(data=("folder:a b", 'mvtec:"x"'), epochs=3, blocks=(1, 2, 3), learning_rate=1e-5)
     settings.save(tmp_path / "s.toml")
     assert TrainSettings.load(tmp_path / "s.toml") == settings
+
+
+def test_later_rates_come_back_from_file_log_and_command_line(tmp_path: Path) -> None:
+    settings = TrainSettings(data=("folder:x",), later_rates=((100, 1e-3), (100, 5e-4), (2000, 1.0)))
+    settings.save(tmp_path / "s.toml")
+    assert TrainSettings.load(tmp_path / "s.toml") == settings
+    assert "later_rates = [[100, 0.001], [100, 0.0005], [2000, 1.0]]\n" in (tmp_path / "s.toml").read_text()
+    (tmp_path / "by hand.toml").write_text('data = ["folder:x"]\nlater_rates = [[100, 1e-3], [100, 5e-4], [2000, 1]]\n')
+    assert TrainSettings.load(tmp_path / "by hand.toml") == settings
+    assert json.loads(json.dumps(settings.deciding())) == settings.deciding()
+    given = ["--data", "folder:x", "--later-rates", "100", "0.001", "100", "5e-4", "2000", "1"]
+    assert Train.parse("invad train", given).settings == settings
+    assert Train.parse("invad train", ["--config", str(tmp_path / "s.toml")]).settings == settings
 
 
 @hypothesis.settings(deadline=None)
@@ -54,6 +69,13 @@ def test_published_values_fill_in_what_is_not_given() -> None:
         ({"batch_size": -1}, "batch_size must be above 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"learning_rate": math.nan}, "learning_rate must be a number, not nan"),
+        ({"later_rates": [[10, 0.0]]}, "later_rates must be a finite number above 0, not 0.0"),
+        ({"later_rates": [[10, -1.0]]}, "later_rates must be a finite number above 0, not -1.0"),
+        ({"later_rates": [[10, math.nan]]}, "later_rates must be a finite number above 0, not nan"),
+        ({"later_rates": [[10, math.inf]]}, "later_rates must be a finite number above 0, not inf"),
+        ({"later_rates": [[-1, 0.1]]}, "later_rates must begin after 0 steps or more, not -1"),
+        ({"later_rates": [[1.5, 0.1]]}, "later_rates = 1.5 is not of the kind"),
+        ({"later_rates": [10, 0.1]}, "later_rates = 10 is not of the kind"),
         ({"data": ["folder:\udcff"]}, "data = .* is not text that UTF-8 can hold"),
         ({"image_size": [1, 2, 3]}, "image_size must be one number"),
         ({"model": "invad-huge"}, "model = 'invad-huge'"),

@@ -4,7 +4,8 @@ settings.toml       every setting, resolved
 environment.json    versions and hardware that it was started with; log.jsonl has those that it was resumed with
 records.jsonl       the training images, in order, with the SHA-256 of each; none of an imported run
 held_back.jsonl     the same for the normal images that were not trained on
-log.jsonl           one line per logged step and event, the first with the settings that decide what is computed
+log.jsonl           one line per logged step and event, the first with the settings that decide what is computed;
+                    where a learning rate was added, another one has them anew
 tracking/           the same for TensorBoard or another tracker, where it was asked for
 encoder.safetensors the frozen encoder
 scale.json          the colour scale for maps, from the training images
@@ -174,20 +175,26 @@ class Run:
                 f"done again"
             )
 
+    def logged_settings(self) -> dict[str, Any]:
+        """Return the settings that decide, as the log has them last; none of a run of an older version."""
+        found: dict[str, Any] = {}
+        for event in self.events():
+            if event["event"] in ("started", "changed"):
+                found = event["settings"]
+        return found
+
     def require_same_settings(self, settings: TrainSettings) -> None:
         """Refuse to go on by settings that would compute something else than those that the run was started with.
+
+        Later learning rates may have been added: they are written into the settings first, and then into the log.
 
         Raises:
             RunError: one of those that decide was changed.
         """
-        started: dict[str, Any] = {}  # of a run of an older version, which recorded none
-        for event in self.events():
-            if event["event"] == "started":
-                started = event["settings"]
-        now = settings.deciding()
-        changed = [name for name, value in started.items() if name in now and now[name] != value]
+        logged, now = self.logged_settings(), settings.deciding()
+        changed = [name for name, value in logged.items() if name in now and not _goes_on(name, value, now[name])]
         if changed:
-            told = ", ".join(f"{name} was {started[name]} and is {now[name]}" for name in changed)
+            told = ", ".join(f"{name} was {logged[name]} and is {now[name]}" for name in changed)
             raise RunError(
                 f"{self.settings_file} has changed since the run was started: {told}. Put it back, or start a new run"
             )
@@ -325,6 +332,13 @@ def reaching(run: Path) -> Iterator[None]:
             f"cannot reach {error.filename or run}: {error.strerror} (a drive that is no longer mounted?). Once it is "
             f"back, go on by `invad train --resume {run}`"
         ) from error
+
+
+def _goes_on(name: str, before: Any, now: Any) -> bool:
+    """Whether a setting is what it was, or has later learning rates behind those that it had."""
+    if name == "later_rates":
+        now = now[: len(before)]
+    return bool(now == before)
 
 
 def _write_records(path: Path, records: Sequence[Record], hashes: Sequence[str]) -> None:

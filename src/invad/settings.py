@@ -115,6 +115,10 @@ class TrainSettings:
     the whole batch; each part has batch statistics of its own."""
     learning_rate: float | None = None
     """Adam's learning rate. None: 1e-3 for every 8 images of the batch (0.004 for 32)."""
+    later_rates: tuple[tuple[int, float], ...] = ()
+    """Learning rates that take the place of the first one later in the run, each after so many steps, for example
+    500 0.001; of several that apply, the last of the list. Schedule and warmup go on. `--resume RUN --learning-rate X`
+    adds one."""
     schedule: Schedule | None = None
     """step: a tenth of the learning rate after 80 % of the epochs. cooldown: the full rate, then a line to nothing over
     the last 30 % of the epochs, which begins as soon as patience is exhausted. None: paper step, aligned cooldown."""
@@ -243,7 +247,8 @@ class TrainSettings:
             (4, [1, 2, 3], False)
         """
         found = {name: value for name, value in dataclasses.asdict(self).items() if name not in MAY_CHANGE}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+        plain: dict[str, Any] = json.loads(json.dumps(found))
+        return plain
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -391,6 +396,7 @@ def _check(s: TrainSettings) -> None:
     for name, value in positive.items():
         if value is not None and value <= 0:
             raise SettingsError(f"{name} must be above 0, not {value}")
+    _check_later_rates(s.later_rates)
     if not 0 <= s.seed < 1 << 64:
         raise SettingsError(f"seed must be 0 or more, and below 2 to the 64th, not {s.seed}")
     if s.image_size is not None and (len(s.image_size) not in (1, 2) or min(s.image_size) <= 0):
@@ -421,6 +427,24 @@ def _check(s: TrainSettings) -> None:
         )
     if s.model not in MODELS:
         raise SettingsError(f"model must be one of {', '.join(MODELS)}, not {s.model!r}")
+
+
+def _check_later_rates(later: tuple[tuple[int, float], ...]) -> None:
+    """Refuse steps that cannot be, and rates that no step can be taken with."""
+    for step, rate in later:
+        if step < 0:
+            raise SettingsError(f"later_rates must begin after 0 steps or more, not {step}")
+        require_rate("later_rates", rate)
+
+
+def require_rate(name: str, rate: float) -> None:
+    """Refuse what is no learning rate.
+
+    Raises:
+        SettingsError: it is not above 0, or not finite.
+    """
+    if not (math.isfinite(rate) and rate > 0):
+        raise SettingsError(f"{name} must be a finite number above 0, not {rate}")
 
 
 def _check_value(name: str, value: Any) -> None:

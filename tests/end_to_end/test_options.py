@@ -8,8 +8,8 @@ from invad.cli.main import VERBS, parse
 
 SETTINGS = """accumulate batch-size blocks blur cache cache-dir cache-memory checkpoint-every choose-by classes data
 device encoder epochs eval-every feature-disk feature-memory gradient-clip held-back image-size keep
-latent-channels learning-rate levels loss loss-weight model no-resize-levels no-skip-unreadable no-validation
-patience precision recipe resize-levels schedule seed skip-unreadable split standardise steps
+latent-channels later-rates learning-rate levels loss loss-weight model no-resize-levels no-skip-unreadable
+no-validation patience precision recipe resize-levels schedule seed skip-unreadable split standardise steps
 style-channels track validation views warmup weights"""
 OPTIONS = {
     "train": f"config dry-run help no-dry-run no-quiet out quiet resume {SETTINGS}",

@@ -30,7 +30,8 @@ class Train:
     out: Path | None = None
     """The run folder to make."""
     resume: Path | None = None
-    """Go on with this run, with its own settings, instead of starting one."""
+    """Go on with this run, with its own settings, instead of starting one; `--learning-rate X` beside it, and nothing
+    else, is the learning rate from here on."""
     config: Path | None = None
     """A TOML file of settings; options given here override it."""
     dry_run: bool = False
@@ -55,15 +56,22 @@ class Train:
             self._forecast()
             return
         if self.resume is not None:
-            if self.out is not None or self.settings != TrainSettings():
-                raise SettingsError("--resume goes on with the run's own settings; leave out all others")
+            others = dataclasses.replace(self.settings, learning_rate=None)
+            if self.out is not None or self.config is not None or others != TrainSettings():
+                raise SettingsError(
+                    "--resume goes on with the run's own settings, of which --learning-rate alone can be another; "
+                    "leave out all others"
+                )
             path = self.resume
         elif self.out is None:
             raise SettingsError("no run folder given; expected --out runs/NAME")
         else:
             path = self.out
         try:
-            run = resume(path, quiet=self.quiet) if self.resume else train(self.settings, path, quiet=self.quiet)
+            if self.resume is not None:
+                run = resume(path, learning_rate=self.settings.learning_rate, quiet=self.quiet)
+            else:
+                run = train(self.settings, path, quiet=self.quiet)
         except KeyboardInterrupt:
             if is_first() and Run(path).settings_file.is_file():
                 print(f"stopped; go on with: invad train --resume {path}", file=sys.stderr)

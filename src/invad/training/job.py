@@ -23,7 +23,7 @@ from invad.training.features import Features
 from invad.training.held_back import held_back_loss
 from invad.training.progress import Progress
 from invad.training.scale import colour_scale
-from invad.training.schedule import cooling_since, ended, exhausted
+from invad.training.schedule import base_rate, cooling_since, ended, exhausted
 from invad.training.setup import Images, tell
 from invad.training.step import Step
 from invad.training.tracking import Trackers
@@ -78,12 +78,20 @@ def _mean(job: Job, loss: Tensor) -> float:
 def _require_numbers(job: Job, position: Position, loss: float, norm: float) -> None:
     """Stop where the loss or its gradients are no longer numbers, before weights made of them are written."""
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise RunError(
-            f"the loss became {loss} and its gradients' norm {norm} in epoch {position.epoch + 1}, step "
-            f"{position.step}. The checkpoints before are intact, and `invad train --resume {job.run.path}` does the "
-            f"same steps again from there: that helps where a fault of the machine made it. If it comes again, start "
-            f"a run with a smaller learning rate or in precision fp32"
+        what = (
+            f"the loss became {loss} and its gradients' norm {norm} in epoch {position.epoch + 1}, step {position.step}"
         )
+        raise _no_number(job, position, what)
+
+
+def _no_number(job: Job, position: Position, what: str) -> RunError:
+    """The error that says what is no number any more, and how to go on."""
+    resume, rate = f"invad train --resume {job.run.path}", base_rate(job.settings, position.total_steps) / 2
+    return RunError(
+        f"{what}. The checkpoints before are intact, and `{resume}` does the same steps again from there: that helps "
+        f"where a fault of the machine made it. If it comes again, go on with a smaller learning rate: `{resume} "
+        f"--learning-rate {rate:g}`"
+    )
 
 
 def checkpoint_due(job: Job) -> bool:
@@ -110,12 +118,8 @@ def judge(job: Job, position: Position) -> Position:
     s, count = job.settings, len(job.images.held_back)
     loss = held_back_loss(job.trainee, job.held_back, count, s, job.processes)
     if not math.isfinite(loss):
-        raise RunError(
-            f"the loss on the images held back became {loss} after epoch {position.epoch}. The checkpoints before are "
-            f"intact, and `invad train --resume {job.run.path}` does the same steps again from there: that helps where "
-            f"a fault of the machine made it. If it comes again, start a run with a smaller learning rate or in "
-            f"precision fp32"
-        )
+        what = f"the loss on the images held back became {loss} after epoch {position.epoch}"
+        raise _no_number(job, position, what)
     better = position.best_loss is None or loss < position.best_loss
     if better:
         position = replace(position, best_loss=loss, best_epoch=position.epoch)

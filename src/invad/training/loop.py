@@ -20,7 +20,7 @@ from invad.errors import ImageError, SettingsError
 from invad.model import InvAD
 from invad.processes import Processes, start_processes
 from invad.runs import Run, load_untrained, reaching
-from invad.settings import TrainSettings, given
+from invad.settings import TrainSettings, given, require_rate
 from invad.training.features import Features, open_features
 from invad.training.interrupt import Interrupt
 from invad.training.job import Job, checkpoint_due, draw_what_there_is, finish, judge, report, save, watch
@@ -28,6 +28,7 @@ from invad.training.memory import memory_errors
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
+from invad.training.rates import nothing_left, record_rates, require_rates_ahead, with_rate
 from invad.training.schedule import ended, last_epoch, learning_rate_at
 from invad.training.setup import (
     Images,
@@ -83,16 +84,27 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
         return _start(run, settings, model, images, processes, resumed=False, quiet=quiet)
 
 
-def resume(path: Path | str, *, quiet: bool = False) -> Run:
+def resume(path: Path | str, *, learning_rate: float | None = None, quiet: bool = False) -> Run:
     """Go on with a run that was stopped, from its newest whole checkpoint, to the end that its settings name.
 
     A run that is complete is returned as it is. Raises as `train` does, and RunError where the training images, or
     settings that decide what is computed, are no longer those that the run was started with.
+
+    Args:
+        path: the run folder.
+        learning_rate: takes the place of the run's own from here on, as after a loss that is no number; schedule and
+            warm-up go on. It is added to the run's settings (`TrainSettings.later_rates`), so that the run keeps it
+            when it is resumed once more, and is reproduced with it. None: the run's own.
+        quiet: show no progress.
     """
     run = Run.open(path)
     with reaching(run.path):
         run.require_trained_here()
+        if learning_rate is not None:
+            require_rate("learning_rate", learning_rate)
         if run.complete:
+            if learning_rate is not None:
+                raise nothing_left(run)
             return run
         settings = run.settings()
         run.require_same_settings(settings)
@@ -102,7 +114,8 @@ def resume(path: Path | str, *, quiet: bool = False) -> Run:
         _require_image_each(settings, images, processes)
         if processes.first:
             run.tidy()
-        return _start(run, settings, load_untrained(run), images, processes, resumed=True, quiet=quiet)
+        model = load_untrained(run)
+        return _start(run, settings, model, images, processes, resumed=True, learning_rate=learning_rate, quiet=quiet)
 
 
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -155,6 +168,7 @@ def _start(
     processes: Processes,
     *,
     resumed: bool,
+    learning_rate: float | None = None,
     quiet: bool,
 ) -> Run:
     """Train from the newest checkpoint, or from the first step."""
@@ -164,10 +178,15 @@ def _start(
     start = Position(epoch=0, step=0, total_steps=0)
     if list_checkpoints(run.checkpoints):
         start = load_newest(run.checkpoints, model, optimiser)
+    if learning_rate is not None:
+        settings = with_rate(run, settings, start, learning_rate)
+    if resumed:
+        require_rates_ahead(run, settings, start)
     processes.wait()  # until all have read it
     if processes.first and resumed:
         set_aside_newer(run.checkpoints, start)
         tell_resumed(run, start, processes)
+        record_rates(run, settings)
     quiet = quiet or not processes.first
     with exact_arithmetic(), memory_errors():
         learnt, held_back, said = _open_features(settings, model, images, processes, quiet=quiet)

@@ -44,7 +44,19 @@ def learning_rate_at(s: TrainSettings, position: Position, steps: int) -> float:
         factor = step_schedule(epoch, epochs)
     else:
         factor = cooldown_schedule(epoch, epochs, cooling_since(s, position))
-    return given(s.learning_rate) * factor * warmup_factor(position.total_steps, given(s.warmup))
+    return base_rate(s, position.total_steps) * factor * warmup_factor(position.total_steps, given(s.warmup))
+
+
+def base_rate(s: TrainSettings, total_steps: int) -> float:
+    """Return the learning rate after so many steps, before schedule and warm-up.
+
+    Example:
+        >>> settings = TrainSettings(learning_rate=0.004, later_rates=((100, 0.002), (200, 0.001)))
+        >>> [base_rate(settings, step) for step in (99, 100, 300)]
+        [0.004, 0.002, 0.001]
+    """
+    later = [rate for step, rate in s.later_rates if step <= total_steps]
+    return later[-1] if later else given(s.learning_rate)
 
 
 def exhausted(s: TrainSettings, position: Position) -> bool:
