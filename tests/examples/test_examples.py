@@ -50,7 +50,7 @@ def holds(name: str, printed: str, folder: Path) -> None:
         for _, paper, aligned, low, high, real in rows:
             assert 0 <= float(paper) <= 100 and 0 <= float(aligned) <= 100
             outside, inside = float(low) >= 0 or float(high) <= 0, float(low) <= 0 <= float(high)
-            assert outside if real == "yes" else inside, "but for rounding, a real difference's interval leaves out zero"
+            assert outside if real == "yes" else inside, "but for rounding, a real one's interval leaves out zero"
     elif name == "metrics_of_another_model":
         assert re.search(r"│ mean +│ +9\d\.", printed), "the synthetic defects are easy to see"
         apart = re.search(r"scikit-learn's differ by at most (\S+)", printed)

@@ -1,5 +1,7 @@
 """A convolution by tiles of 4 x 4 results is the ordinary one, and runs are scored with it."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -89,6 +91,22 @@ def test_computes_with_the_threads_of_torch(monkeypatch: pytest.MonkeyPatch, thr
     monkeypatch.setattr(winograd.torch, "get_num_threads", lambda: threads)
     WinogradConv(convolution(32, 32))(images(1, 32, 4, 4))
     assert set(seen) == {min(threads, winograd.numba.config.NUMBA_NUM_THREADS)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch and Numba need not have one OpenMP")
+def test_threads_are_those_of_torch_beside_openvino() -> None:
+    """OpenVINO brings TBB, which Numba would take, and then its threads and PyTorch's keep each other from the cores."""
+    pytest.importorskip("openvino")
+    code = "; ".join(
+        (
+            "import openvino, numba, torch",
+            "from invad.inference.winograd import WinogradConv",
+            "WinogradConv(torch.nn.Conv2d(64, 64, 3, padding=1).requires_grad_(False))(torch.zeros(1, 64, 4, 4))",
+            "print(numba.threading_layer())",
+        )
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["omp"]
 
 
 @pytest.mark.parametrize("size", [(64, 96), (48, 80)])  # the second has levels of odd sizes

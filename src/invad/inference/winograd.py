@@ -17,6 +17,7 @@ study their errors; decision 016.
 """
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,8 @@ NUMBERS_AT_ONCE = 1 << 21
 the transformed weights have more, as many as they have."""
 
 _one_at_a_time = threading.Lock()  # not every threading layer of Numba lets two threads begin parallel work at once
+if "NUMBA_THREADING_LAYER_PRIORITY" not in os.environ:  # PyTorch's threads wait for work in a loop, and others for them
+    numba.config.THREADING_LAYER_PRIORITY = ["omp", "tbb", "workqueue"]  # type: ignore[attr-defined]
 
 
 class WinogradConv(nn.Module):
