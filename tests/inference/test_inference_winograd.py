@@ -95,7 +95,7 @@ def test_computes_with_the_threads_of_torch(monkeypatch: pytest.MonkeyPatch, thr
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch and Numba need not have one OpenMP")
 def test_threads_are_those_of_torch_beside_openvino() -> None:
-    """OpenVINO brings TBB, which Numba would take, and then its threads and PyTorch's keep each other from the cores."""
+    """OpenVINO brings TBB, which Numba would take; its threads and PyTorch's then keep each other from the cores."""
     pytest.importorskip("openvino")
     code = "; ".join(
         (
