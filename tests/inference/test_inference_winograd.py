@@ -93,20 +93,31 @@ def test_computes_with_the_threads_of_torch(monkeypatch: pytest.MonkeyPatch, thr
     assert set(seen) == {min(threads, winograd.numba.config.NUMBA_NUM_THREADS)}
 
 
+def in_a_new_process(*lines: str) -> list[str]:
+    """What a program prints in which a convolution was computed after the lines."""
+    code = "; ".join(
+        (
+            *lines,
+            "import numba, torch",
+            "from invad.inference.winograd import WinogradConv",
+            "torch.set_num_threads(1)",
+            "WinogradConv(torch.nn.Conv2d(64, 64, 3, padding=1).requires_grad_(False))(torch.zeros(1, 64, 4, 4))",
+            "print(torch.get_num_threads(), numba.threading_layer())",
+        )
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_torch_keeps_its_threads() -> None:
+    """With others it rounds otherwise, and a run that is resumed would not end in the same bits."""
+    assert in_a_new_process()[0] == "1"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere PyTorch and Numba need not have one OpenMP")
 def test_threads_are_those_of_torch_beside_openvino() -> None:
     """OpenVINO brings TBB, which Numba would take; its threads and PyTorch's then keep each other from the cores."""
     pytest.importorskip("openvino")
-    code = "; ".join(
-        (
-            "import openvino, numba, torch",
-            "from invad.inference.winograd import WinogradConv",
-            "WinogradConv(torch.nn.Conv2d(64, 64, 3, padding=1).requires_grad_(False))(torch.zeros(1, 64, 4, 4))",
-            "print(numba.threading_layer())",
-        )
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["omp"]
+    assert in_a_new_process("import openvino")[1] == "omp"
 
 
 @pytest.mark.parametrize("size", [(64, 96), (48, 80)])  # the second has levels of odd sizes

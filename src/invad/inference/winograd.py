@@ -138,9 +138,12 @@ def _lanes(x: Tensor) -> NDArray[np.floating]:
 
 
 def _in_parallel(kernel: Callable[..., None], *args: NDArray[np.floating] | int) -> None:
-    """Run a kernel with as many threads as PyTorch has."""
+    """Run a kernel with as many threads as PyTorch has, and leave PyTorch as many."""
     with _one_at_a_time:
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+        threads = torch.get_num_threads()
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+        if torch.get_num_threads() != threads:  # starting its threads, Numba tells OpenMP, and so PyTorch, their number
+            torch.set_num_threads(threads)
         kernel(*args)
 
 
