@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import invad
 from invad.colours import ColourScale
 from invad.data import ImageSource, open_datasets
-from invad.data.images import resize_image
+from invad.data.resizing import resize_image
 from invad.devices import to_device
 from invad.inference.folding import fold, lower_precision
 from invad.inference.graph import ImageGraph

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invad.colours import ColourScale
-from invad.data.images import resize_image
+from invad.data.resizing import resize_image
 from invad.devices import choose_device
 from invad.inference.calibration import Calibration
 from invad.inference.opening import open_model

@@ -12,7 +12,7 @@ import pytest
 from PIL import ExifTags, Image, PngImagePlugin
 
 from invad.data import images as reading
-from invad.data import read_image, read_mask, resize_image, resize_mask
+from invad.data import read_image, read_mask
 from invad.data.images import convert_image, decode_image, read_size
 from invad.errors import ImageError
 
@@ -242,17 +242,6 @@ def test_a_palette_whose_first_colour_is_white_is_not_inverted(tmp_path: Path) -
 def test_what_is_transparent_in_a_mask_is_no_defect(tmp_path: Path) -> None:
     image = Image.fromarray(np.array([[[255, 255, 255, 0], [255, 0, 0, 255], [0, 0, 0, 255]]], np.uint8), "RGBA")
     assert read_mask(saved(tmp_path / "a.png", image)).tolist() == [[False, True, False]]
-
-
-def test_resizing_equals_pillow() -> None:
-    random = np.random.default_rng(0)
-    image = random.integers(0, 256, (37, 53, 3), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(image).resize((20, 30), Image.Resampling.BILINEAR))
-    assert np.array_equal(resize_image(image, (30, 20)), expected)
-    mask = random.random((37, 53)) > 0.7
-    grey = np.asarray(Image.fromarray((mask * 255).astype(np.uint8)).resize((20, 30), Image.Resampling.BILINEAR))
-    assert np.array_equal(resize_mask(mask, (30, 20)), grey > 127.5)
-    assert np.array_equal(resize_mask(mask, (37, 53)), mask)
 
 
 def bomb(path: Path, width: int, height: int) -> Path:

@@ -8,7 +8,8 @@ from scipy.stats import betabinom
 
 import invad
 from invad.data import open_datasets
-from invad.data.images import read_mask, read_size, resize_mask
+from invad.data.images import read_mask, read_size
+from invad.data.resizing import resize_mask
 from invad.inference.decisions import Prediction
 from invad.inference.drift import compare
 from invad.inference.exporting import SUFFIX, Precision, Target, export

@@ -6,8 +6,9 @@ from invad.data.coco import build_splits
 from invad.data.dataset import LAYOUTS, DataSet, open_dataset, open_datasets
 from invad.data.fixtures import FIXTURES, make_fixture
 from invad.data.hashing import content_hash, content_hashes
-from invad.data.images import read_image, read_mask, resize_image, resize_mask
+from invad.data.images import read_image, read_mask
 from invad.data.loading import ImageSource, batches, load_ahead, read_ahead
+from invad.data.resizing import resize_image, resize_mask
 from invad.data.synthetic import make_synthetic
 
 __all__ = [

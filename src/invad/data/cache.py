@@ -14,7 +14,7 @@ from invad.errors import ImageError
 from invad.files import write_bytes
 from invad.records import Size
 
-FORMAT = 1
+FORMAT = 2
 """The version of an entry; part of its key."""
 Kind = Literal["memory", "disk", "none"]
 

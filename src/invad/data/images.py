@@ -1,4 +1,4 @@
-"""Reading images as a person would see them, and resizing them as the published models were trained on."""
+"""Reading images as a person would see them."""
 
 import io
 import stat
@@ -163,21 +163,6 @@ def read_size(path: Path) -> Size:
     with _errors(str(path)), _identified(path, str(path), photograph=False) as image:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (image.width, image.height) if turned else (image.height, image.width)
-
-
-def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Return the uint8 image (H, W, 3) at this height and width, by Pillow's BILINEAR; its aspect ratio is not kept."""
-    if image.shape[:2] == size:
-        return image
-    height, width = size
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
-    """Return the mask at this height and width: as 0/255 resized by Pillow's BILINEAR, above 127.5."""
-    height, width = size
-    grey = Image.fromarray(mask.astype(np.uint8) * 255)
-    return np.asarray(grey.resize((width, height), Image.Resampling.BILINEAR)) > 127
 
 
 def _upright(image: Image.Image, *, in_place: bool = False) -> Image.Image:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invad.data.cache import Cache, DiskCache, Kind, MemoryCache, default_cache_dir
-from invad.data.images import read_image, read_mask, resize_image, resize_mask
+from invad.data.images import read_image, read_mask
+from invad.data.resizing import resize_image, resize_mask
 from invad.errors import ImageError
 from invad.presets import CACHE_MEMORY
 from invad.records import Record, Size

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from invad.data.images import read_image, resize_image
+from invad.data.images import read_image
+from invad.data.resizing import resize_image
 from invad.inference.inputs import spread
 from invad.inference.scorer import Scorer
 

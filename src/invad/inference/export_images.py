@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invad.data import DataSet, open_datasets
-from invad.data.images import read_image, resize_image
+from invad.data.images import read_image
+from invad.data.resizing import resize_image
 from invad.errors import DataError, ImageError, SettingsError
 from invad.inference.inputs import list_inputs, spread
 from invad.inference.selfcheck import COMPARED

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invad.colours import ColourScale
-from invad.data.images import convert_image, read_image, resize_image
+from invad.data.images import convert_image, read_image
 from invad.data.loading import threads
+from invad.data.resizing import resize_image
 from invad.errors import ImageError
 from invad.inference.ahead import map_ahead
 from invad.inference.calibration import Calibration, read_calibration, ridden_calibration

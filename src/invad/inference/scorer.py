@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from invad.data.images import resize_image
+from invad.data.resizing import resize_image
 from invad.devices import exact_arithmetic, to_device
 from invad.inference.folding import fold, save_multiplications
 from invad.model import InvAD
@@ -55,7 +55,7 @@ class TorchScorer:
         self._threads = threads
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
-        """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3); Pillow resizes them."""
+        """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3), resized as Pillow does."""
         sized = np.stack([resize_image(image, self.size) for image in images])
         with torch.inference_mode(), exact_arithmetic(), torch_threads(self._threads):
             maps, scores = self._module(to_device(sized, self._device))

@@ -71,8 +71,8 @@ class Loss:
 def cases(reference: Scorer, images: Sequence[NDArray[np.uint8]]) -> list[Case]:
     """Return all that an exported model is compared on: images alone, all at once, and some at two other sizes.
 
-    A graph resizes by matrix products of whole numbers, a run by Pillow, which may be a grey level off. Of images of
-    another size the reference is therefore given what `resize` makes of them in PyTorch: the graph must get the same
+    A graph resizes by matrix products of whole numbers, a run as Pillow does, which may be a grey level off. Of images
+    of another size the reference is therefore given what `resize` makes of them in PyTorch: the graph must get the same
     pixels, and rounding stays the only difference. (It does up to some 3,600 pixels a side of the model's input, at
     three times its size; there float32 no longer holds the sums.)
 

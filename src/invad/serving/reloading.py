@@ -108,7 +108,7 @@ class _Together:
 
 def _drawn(seed: int, size: Size) -> NDArray[np.uint8]:
     """An image (H, W, 3) of soft shapes."""
-    from invad.data.images import resize_image
+    from invad.data.resizing import resize_image
 
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return resize_image(coarse, size)

@@ -16,7 +16,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from invad.data.images import decode_image, resize_image
+from invad.data.images import decode_image
+from invad.data.resizing import resize_image
 from invad.errors import ImageError
 from invad.inference.decisions import Prediction
 from invad.inference.predictor import Predictor

@@ -33,7 +33,7 @@ BLOCK = 16
 """Images that are encoded at a time when all of them are kept in memory, or whose loss is computed at a time."""
 FREE_SHARE = 0.5
 """The share of an accelerator's free memory that features may take."""
-FORMAT = 1
+FORMAT = 2
 """The version of a file of features; part of its key."""
 GIB = 1024**3
 Kept = Literal["memory", "disk", "nowhere"]
