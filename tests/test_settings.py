@@ -69,6 +69,8 @@ def test_published_values_fill_in_what_is_not_given() -> None:
         ({"batch_size": -1}, "batch_size must be above 0"),
         ({"learning_rate": 0.0}, "learning_rate must be above 0"),
         ({"learning_rate": math.nan}, "learning_rate must be a number, not nan"),
+        ({"learning_rate": math.inf}, "learning_rate must be finite"),
+        ({"blur": math.inf}, "blur must be finite"),
         ({"later_rates": [[10, 0.0]]}, "later_rates must be a finite number above 0, not 0.0"),
         ({"later_rates": [[10, -1.0]]}, "later_rates must be a finite number above 0, not -1.0"),
         ({"later_rates": [[10, math.nan]]}, "later_rates must be a finite number above 0, not nan"),

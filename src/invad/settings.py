@@ -396,6 +396,9 @@ def _check(s: TrainSettings) -> None:
     for name, value in positive.items():
         if value is not None and value <= 0:
             raise SettingsError(f"{name} must be above 0, not {value}")
+    for name in ("learning_rate", "loss_weight", "blur"):
+        if getattr(s, name) == math.inf:
+            raise SettingsError(f"{name} must be finite, not inf")
     _check_later_rates(s.later_rates)
     if not 0 <= s.seed < 1 << 64:
         raise SettingsError(f"seed must be 0 or more, and below 2 to the 64th, not {s.seed}")
