@@ -13,6 +13,7 @@ import json
 import os
 import statistics
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import invad
 from invad.errors import RunError
 from invad.metrics import KEYS, TITLES
 from invad.runs import environment
+from recipe_changes import CHANGES
 
 ALL = ("bottle", "hazelnut_toy", "pill")
 TWO = ("bottle", "pill")
@@ -35,11 +37,13 @@ class Trial:
     steps: int
     classes: tuple[str, ...] = TWO
     settings: Mapping[str, Any] = field(default_factory=dict)
+    change: str = ""
+    """What no setting changes: a key of `CHANGES`, or nothing."""
 
 
-def aligned(steps: int, classes: tuple[str, ...] = TWO, **settings: Any) -> Trial:
+def aligned(steps: int, classes: tuple[str, ...] = TWO, change: str = "", **settings: Any) -> Trial:
     """A trial of the recipe `aligned` with changes."""
-    return Trial(steps=steps, classes=classes, settings={"recipe": "aligned", **settings})
+    return Trial(steps=steps, classes=classes, settings={"recipe": "aligned", **settings}, change=change)
 
 
 def paper(steps: int, classes: tuple[str, ...] = TWO, **settings: Any) -> Trial:
@@ -51,23 +55,30 @@ TRIALS = {
     "paper-1000": paper(1000, ALL),
     "aligned-200": aligned(200, ALL),
     "aligned-1000": aligned(1000, ALL),
+    "cosine-200": aligned(200, ALL, loss="cosine"),
+    "cosine-1000": aligned(1000, ALL, loss="cosine"),
     "paper-600-small": paper(600, ALL, blocks=SMALL),
     "aligned-600-small": aligned(600, ALL, blocks=SMALL),
     "aligned-200-analytic": aligned(200, ALL, encoder="analytic"),
     "aligned-400-analytic": aligned(400, ALL, encoder="analytic"),
     "paper-1500-pill": paper(1500, ("pill",)),
     "aligned-1500-pill": aligned(1500, ("pill",)),
+    "cosine-1500-pill": aligned(1500, ("pill",), loss="cosine"),
     # one step after the other from the published recipe to ours, in short runs of a small decoder
     "squared": paper(300, blocks=SMALL),
     "squared-blurred": paper(300, blocks=SMALL, blur=6.0),
     "squared-standardised": paper(300, blocks=SMALL, standardise=True, blur=6.0),
     "cosine": paper(300, blocks=SMALL, loss="cosine", blur=6.0),
     "cosine-standardised": paper(300, blocks=SMALL, loss="cosine", standardise=True, blur=6.0),
+    "cosine-300-small": aligned(300, blocks=SMALL, loss="cosine"),
     "aligned-300-small": aligned(300, blocks=SMALL),
     # what was looked at on the way
     "rate-0.005": aligned(300, blocks=SMALL, learning_rate=5e-3),
     "batch-8": aligned(600, blocks=SMALL, batch_size=8),
     "blur-4": aligned(300, blocks=SMALL, blur=4.0),
+    "hard-of-batch": aligned(300, blocks=SMALL, loss="cosine", change="hard-of-batch"),
+    "squares": aligned(300, blocks=SMALL, loss="cosine", change="squares"),
+    "dropout": aligned(300, blocks=SMALL, loss="cosine", change="dropout"),
 }
 
 
@@ -77,7 +88,8 @@ def main() -> None:
     for name in options.rows or TRIALS:
         for seed in options.seeds:
             out = options.out / f"{name}-seed{seed}"
-            train(TRIALS[name], seed, out, options)
+            with CHANGES.get(TRIALS[name].change, nullcontext)():
+                train(TRIALS[name], seed, out, options)
             evaluation = invad.evaluate(out, protocols=("exact",), bootstrap=0, quiet=True)
             mean = evaluation.results[0].mean
             print(f"{name} seed {seed}: " + " / ".join(shown(mean[key]) for key in MAIN), flush=True)

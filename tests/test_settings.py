@@ -139,7 +139,7 @@ def test_precision_is_chosen_from_the_machine_where_nothing_is_published(
 def test_the_recipe_is_the_published_one_but_for_peoples_own_sets(layout: str) -> None:
     resolved = TrainSettings(data=(f"{layout}:x",)).resolved((layout,), fastest="bf16").for_images(900, 100)
     if layout in OWN:
-        assert (resolved.recipe, resolved.loss, resolved.standardise) == ("aligned", "cosine", True)
+        assert (resolved.recipe, resolved.loss, resolved.standardise) == ("aligned", "hard-cosine", True)
         assert (resolved.batch_size, resolved.epochs, resolved.patience) == (16, 20, 4)
         assert resolved.blur == 6.0
         small = TrainSettings(data=(f"{layout}:x",), image_size=(64, 128)).resolved((layout,), fastest="fp32")

@@ -57,7 +57,7 @@ RECIPES: dict[str, Recipe] = {
         loss="squared", standardise=False, schedule="step", warmup=0, batch_size=32, blur=SIGMA, blur_grows=False
     ),
     "aligned": Recipe(
-        loss="cosine",
+        loss="hard-cosine",
         standardise=True,
         schedule="cooldown",
         warmup=20,

@@ -94,8 +94,8 @@ class TrainSettings:
     blocks: tuple[int, int, int] | None = None
     """Residual blocks per decoder level, fine to coarse. None: invad-lite 4 4 4, invad 2 2 2."""
     loss: Loss | None = None
-    """What is made small in training: the squared error of the features, or one minus their cosine. None: paper
-    squared, aligned cosine."""
+    """What is made small in training: the squared error of the features, one minus their cosine, or that with the
+    positions predicted worst counting most. None: paper squared, aligned hard-cosine."""
     loss_weight: float | None = None
     """The factor of the loss. None: invad-lite 5, invad 1."""
     standardise: bool | None = None

@@ -55,6 +55,33 @@ def test_the_cosine_loss_is_the_mean_of_the_levels_maps() -> None:
     assert inversion_loss(features, predictions, 3.0, "cosine").item() == pytest.approx(expected.item(), rel=1e-12)
 
 
+@pytest.mark.parametrize(("size", "hard"), [((12, 10), 12), ((5, 5), 3), ((1, 1), 1)])
+def test_the_hard_cosine_loss_counts_the_worst_tenth_of_each_image(size: tuple[int, int], hard: int) -> None:
+    torch.manual_seed(0)
+    feature, prediction = (torch.randn(3, 8, *size).double().requires_grad_() for _ in range(2))
+    loss = inversion_loss([feature], [prediction], 2.0, "hard-cosine")
+    loss.backward()  # type: ignore[no-untyped-call]
+    found = prediction.grad
+    prediction.grad = None
+    total = torch.zeros((), dtype=torch.float64)
+    for image in raw_map([feature], [prediction], size):
+        ordered = image.flatten().sort(descending=True).values
+        total = total + ordered[:hard].sum() + 0.1 * ordered[hard:].sum()
+    expected = 2.0 * total / (3 * size[0] * size[1])
+    assert inversion_loss([feature], [prediction], 2.0, "hard-cosine").item() == pytest.approx(
+        expected.item(), rel=1e-12
+    )
+    expected.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(found, prediction.grad, rtol=1e-10, atol=1e-14)
+
+
+def test_where_all_positions_are_equally_hard_the_loss_is_the_plain_one() -> None:
+    level = torch.ones(2, 4, 5, 5)
+    for prediction in (-level, torch.zeros_like(level)):
+        hard, plain = (inversion_loss([level], [prediction], 1.0, kind) for kind in ("hard-cosine", "cosine"))
+        assert hard.item() == pytest.approx(plain.item(), rel=1e-6)
+
+
 def test_models_that_score_otherwise_have_other_checksums() -> None:
     options = {"weights": "random", "image_size": (64, 64), "blocks": (1, 1, 1)}
 

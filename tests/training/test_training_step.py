@@ -1,7 +1,7 @@
 """A step in parts is the step of the whole batch where nothing ties the images of a batch together."""
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from invad.errors import RunError
 from invad.model import build_model
+from invad.model.invad import Loss
 from invad.processes import Processes
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
@@ -28,18 +29,23 @@ def features() -> list[Tensor]:
     return [torch.randn(7, 64 * 2**i, 8 // 2**i, 8 // 2**i) for i in range(3)]
 
 
-def stepped(trainee: nn.Module, features: list[Tensor], parts: int, *, training: bool) -> tuple[Step, list[Tensor]]:
+def stepped(
+    trainee: nn.Module, features: list[Tensor], parts: int, *, training: bool, loss: Loss = "squared"
+) -> tuple[Step, list[Tensor]]:
     """A step of a copy, and its gradients."""
     trainee = copy.deepcopy(trainee).train(training)
     optimiser = make_optimiser(trainee.parameters(), 1e-3)
-    done = train_step(trainee, optimiser, features, loss_weight=5.0, clip=1e9, precision="fp32", parts=parts)
+    done = train_step(trainee, optimiser, features, loss_weight=5.0, clip=1e9, precision="fp32", loss=loss, parts=parts)
     return done, [p.grad for p in trainee.parameters() if p.grad is not None]
 
 
 @pytest.mark.parametrize("parts", [2, 3, 7])
-def test_parts_give_loss_and_gradients_of_the_whole(trainee: nn.Module, features: list[Tensor], parts: int) -> None:
-    whole, gradients = stepped(trainee, features, 1, training=False)  # batch norm by its running statistics
-    done, found = stepped(trainee, features, parts, training=False)
+@pytest.mark.parametrize("loss", get_args(Loss))
+def test_parts_give_loss_and_gradients_of_the_whole(
+    trainee: nn.Module, features: list[Tensor], parts: int, loss: Loss
+) -> None:
+    whole, gradients = stepped(trainee, features, 1, training=False, loss=loss)  # batch norm by its running statistics
+    done, found = stepped(trainee, features, parts, training=False, loss=loss)
     torch.testing.assert_close(done, whole, rtol=1e-5, atol=0)
     largest = max(gradient.abs().max().item() for gradient in gradients)
     torch.testing.assert_close(found, gradients, rtol=1e-4, atol=1e-6 * largest)

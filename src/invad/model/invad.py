@@ -4,7 +4,8 @@ Reference: Zhang et al., Learning Feature Inversion for Multi-class Anomaly Dete
 Benchmark, arXiv:2404.10760.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -16,8 +17,10 @@ from invad.model.encoder import Encoder
 from invad.model.neck import Neck
 from invad.scoring import SIGMA
 
-Loss = Literal["squared", "cosine"]
+Loss = Literal["squared", "cosine", "hard-cosine"]
 """How predictions are compared with features in training."""
+HARD_SHARE, EASY_WEIGHT = 0.1, 0.1
+"""The share of a level's positions that count in full in the loss `hard-cosine`, and how much the others count."""
 
 
 class InvAD(nn.Module):
@@ -79,10 +82,12 @@ def inversion_loss(
         features: fine to coarse, (B, C_i, h_i, w_i).
         predictions: of them.
         weight: the factor.
-        kind: `squared`, the mean squared error, as published; or `cosine`, the mean over all positions of one minus
-            the cosine of the two vectors there, which is what the anomaly map shows.
+        kind: `squared`, the mean squared error, as published; `cosine`, the mean over all positions of one minus the
+            cosine of the two vectors there, which is what the anomaly map shows; or `hard-cosine`, the same, where the
+            tenth of each image's positions that are predicted worst count in full and the others a tenth.
 
-    Reference: arXiv:2404.10760, equation 3; decision 014 for the cosine.
+    Reference: arXiv:2404.10760, equation 3; decision 014 for the others; the weights of easy positions are those of
+    Dinomaly (arXiv:2405.14325), which takes the tenth of all images together.
 
     Example:
         >>> inversion_loss([torch.zeros(1, 2, 2, 2)], [torch.ones(1, 2, 2, 2)], weight=5.0).item()
@@ -90,14 +95,28 @@ def inversion_loss(
         >>> inversion_loss([torch.ones(1, 2, 2, 2)], [-torch.ones(1, 2, 2, 2)], weight=1.0, kind="cosine").item()
         2.0
     """
-    compare = F.mse_loss if kind == "squared" else _cosine_distance
-    errors = [compare(widen(p), widen(f)) for f, p in zip(features, predictions, strict=True)]
+    errors = [_DISTANCES[kind](widen(p), widen(f)) for f, p in zip(features, predictions, strict=True)]
     return weight * torch.stack(errors).sum()
 
 
 def _cosine_distance(prediction: Tensor, feature: Tensor) -> Tensor:
     """The mean over all positions of one minus the cosine, a scalar."""
     return (1.0 - F.cosine_similarity(prediction, feature, dim=1)).mean()
+
+
+def _hard_cosine_distance(prediction: Tensor, feature: Tensor) -> Tensor:
+    """The same with the weights of easy positions; by image, so that a batch may be computed in parts."""
+    distance = (1.0 - F.cosine_similarity(prediction, feature, dim=1)).flatten(1)  # (B, h w)
+    hard = math.ceil(HARD_SHARE * distance.shape[1])
+    bound = distance.detach().topk(hard, dim=1, sorted=False).values.amin(dim=1, keepdim=True)  # (B, 1)
+    return torch.where(distance.detach() >= bound, distance, EASY_WEIGHT * distance).mean()
+
+
+_DISTANCES: dict[Loss, Callable[[Tensor, Tensor], Tensor]] = {
+    "squared": F.mse_loss,
+    "cosine": _cosine_distance,
+    "hard-cosine": _hard_cosine_distance,
+}
 
 
 def widen(x: Tensor) -> Tensor:
