@@ -14,7 +14,7 @@ ARGUMENTS = {
     "compare_two_recipes": ("--steps", "5", "--resamples", "20"),
     "metrics_of_another_model": ("--size", "64"),
     "run_the_exported_file": ("--steps", "5"),
-    "train_own_photos": ("--steps", "60"),
+    "train_own_photos": ("--steps", "120"),
     "watch_a_camera": ("--steps", "5", "--frames", "80"),
 }
 
@@ -61,7 +61,7 @@ def holds(name: str, printed: str, folder: Path) -> None:
         assert len(re.findall(r"by the run  (?:normal|anomalous)\n", printed)) == 7
     elif name == "train_own_photos":
         image_auroc = re.search(r"│ mean +│ +(\S+) ", printed)
-        assert image_auroc and float(image_auroc[1]) > 80, "60 steps reach 94"
+        assert image_auroc and float(image_auroc[1]) > 95, "120 steps reach 100"
         assert "anomalous: True" in printed and " pixels in (" in printed
     elif name == "watch_a_camera":
         drifted = [int(number) for number in re.findall(r"frame (\d+): the scores of 20 images are not like", printed)]
