@@ -94,6 +94,8 @@ def main() -> None:
             mean = evaluation.results[0].mean
             print(f"{name} seed {seed}: " + " / ".join(shown(mean[key]) for key in MAIN), flush=True)
     print(table(options.out, options.seeds))
+    if options.against:
+        print(differences(options.out, options.seeds, options.against))
 
 
 def parse() -> argparse.Namespace:
@@ -103,6 +105,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/recipes"))
     parser.add_argument("--rows", nargs="*", choices=TRIALS, help="default: all")
     parser.add_argument("--seeds", nargs="*", type=int, default=[42])
+    parser.add_argument("--against", choices=TRIALS, help="compare all others with this one, seed by seed")
     return parser.parse_args()
 
 
@@ -140,14 +143,33 @@ def table(folder: Path, seeds: list[int]) -> str:
     rows = [heads, ["---"] * len(heads)]
     for name, trial in TRIALS.items():
         done = [folder / f"{name}-seed{seed}" for seed in seeds if complete(folder / f"{name}-seed{seed}")]
-        means = [
-            json.loads((run / "evaluation/results-exact.json").read_text(encoding="utf-8"))["mean"] for run in done
-        ]
+        means = [mean_of(run) for run in done]
         if means:
             minutes = statistics.mean(minutes_of(run) for run in done)
             values = [shown(average([mean[key] for mean in means])) for key in KEYS]
             rows.append([name, str(len(trial.classes)), str(len(done)), f"{minutes:.1f}", *values])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def differences(folder: Path, seeds: list[int], base: str) -> str:
+    """What trials have over another one of the same classes, as Markdown: the mean over seeds, and each seed's."""
+    keys = (*MAIN, "mad")
+    rows = [["trial", "seeds", *(TITLES[key] for key in keys)]]
+    rows.append(["---"] * len(rows[0]))
+    for name, trial in TRIALS.items():
+        pairs = [(folder / f"{name}-seed{seed}", folder / f"{base}-seed{seed}") for seed in seeds]
+        means = [(mean_of(run), mean_of(other)) for run, other in pairs if complete(run) and complete(other)]
+        if means and name != base and trial.classes == TRIALS[base].classes:
+            found = {key: [100 * (mean[key] - other[key]) for mean, other in means] for key in keys}
+            cells = (f"{statistics.mean(x):+.2f} ({', '.join(f'{one:+.2f}' for one in x)})" for x in found.values())
+            rows.append([name, str(len(means)), *cells])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def mean_of(run: Path) -> dict[str, Any]:
+    """The metrics of an evaluated trial, mean over its classes."""
+    found: dict[str, Any] = json.loads((run / "evaluation/results-exact.json").read_text(encoding="utf-8"))["mean"]
+    return found
 
 
 def minutes_of(run: Path) -> float:
