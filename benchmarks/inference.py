@@ -5,7 +5,7 @@
 
 The eager original is the literal formulation in `literal.py`. All others hold the same weights. In each round every
 form is timed once, so that what else the machine does falls on all alike; the figure is the median of the rounds, and
-the ratio is that of the medians. A photo has 900 x 900 pixels; resizing it (by Pillow) is part of every time.
+the ratio is that of the medians. A photo has 900 x 900 pixels; resizing it is part of every time.
 """
 
 import argparse

@@ -21,6 +21,7 @@ from typing import Any
 import invad
 from invad.errors import RunError
 from invad.metrics import KEYS, TITLES
+from invad.presets import RECIPES
 from invad.runs import environment
 from recipe_changes import CHANGES
 
@@ -88,7 +89,8 @@ def main() -> None:
     for name in options.rows or TRIALS:
         for seed in options.seeds:
             out = options.out / f"{name}-seed{seed}"
-            with CHANGES.get(TRIALS[name].change, nullcontext)():
+            change = TRIALS[name].change
+            with CHANGES[change]() if change else nullcontext():
                 train(TRIALS[name], seed, out, options)
             evaluation = invad.evaluate(out, protocols=("exact",), bootstrap=0, quiet=True)
             mean = evaluation.results[0].mean
@@ -111,10 +113,9 @@ def parse() -> argparse.Namespace:
 
 def train(trial: Trial, seed: int, out: Path, options: argparse.Namespace) -> None:
     """Train a trial, or go on with it, unless it is complete."""
-    if complete(out):
-        return
     if (out / "settings.toml").is_file():
-        invad.resume(out)
+        require_trained_as(trial, invad.Run.open(out))
+        invad.resume(out, quiet=complete(out))
         return
     values: dict[str, Any] = {"encoder": "resnet18", "batch_size": 16, "precision": "auto", "held_back": 0.0}
     values |= trial.settings
@@ -127,6 +128,14 @@ def train(trial: Trial, seed: int, out: Path, options: argparse.Namespace) -> No
         **values,
     )
     invad.train(settings, out)
+
+
+def require_trained_as(trial: Trial, run: invad.Run) -> None:
+    """End where a run is that of a trial of before: a recipe may have changed since."""
+    settings = run.settings()
+    expected = trial.settings.get("loss", RECIPES[trial.settings["recipe"]].loss)
+    if settings.loss != expected:
+        raise SystemExit(f"{run.path} was trained by the loss {settings.loss}, not {expected}: choose another --out")
 
 
 def complete(out: Path) -> bool:

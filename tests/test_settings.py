@@ -71,6 +71,7 @@ def test_published_values_fill_in_what_is_not_given() -> None:
         ({"learning_rate": math.nan}, "learning_rate must be a number, not nan"),
         ({"learning_rate": math.inf}, "learning_rate must be finite"),
         ({"blur": math.inf}, "blur must be finite"),
+        ({"loss_weight": math.inf}, "loss_weight must be finite"),
         ({"later_rates": [[10, 0.0]]}, "later_rates must be a finite number above 0, not 0.0"),
         ({"later_rates": [[10, -1.0]]}, "later_rates must be a finite number above 0, not -1.0"),
         ({"later_rates": [[10, math.nan]]}, "later_rates must be a finite number above 0, not nan"),

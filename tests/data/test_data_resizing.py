@@ -1,3 +1,4 @@
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,13 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invad.data import resize_image, resize_mask
+from invad.data.resizing import MOST_BETWEEN
+from invad.errors import ImageError
 from invad.records import Size
 
 LENGTHS = st.integers(1, 300)
 
 
 def pillow(pixels: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
-    """Pillow's BILINEAR, along the rows first in every version of it."""
+    """Pillow's BILINEAR, the horizontal pass first in every version of it."""
     image = Image.fromarray(pixels)
     narrow = image.resize((size[1], image.height), Image.Resampling.BILINEAR)
     return np.asarray(narrow.resize((size[1], size[0]), Image.Resampling.BILINEAR))
@@ -35,6 +38,8 @@ def test_images_are_pillows_to_the_bit(before: Size, after: Size, seed: int) -> 
 def test_neither_end_of_the_grey_levels_is_left(value: int) -> None:
     image = np.full((6000, 5, 3), value, dtype=np.uint8)
     assert np.all(resize_image(image, (7, 256)) == value)
+    endless = np.broadcast_to(np.uint8(value), (2, 11_000_000, 3))  # the sum of its rounded weights is above one
+    assert np.all(resize_image(endless, (16, 16)) == value)
 
 
 @pytest.mark.parametrize("before", [(900, 900), (480, 640), (1001, 333), (3000, 4000)])
@@ -48,6 +53,38 @@ def test_an_image_is_at_most_a_grey_level_off_pillow_in_one_call() -> None:
         image = noise(*before, 3)
         at_once = np.asarray(Image.fromarray(image).resize((256, 224), Image.Resampling.BILINEAR))
         assert np.abs(resize_image(image, (224, 256)).astype(int) - at_once).max() <= 1
+
+
+@pytest.mark.parametrize("before", [(200_000, 3), (1_000_000, 1)])
+def test_a_tall_and_narrow_image_takes_no_more_memory_than_a_large_one(before: Size) -> None:
+    image = noise(*before, 3)
+    tracemalloc.start()
+    found = resize_image(image, (256, 256))
+    mask = resize_mask(image[..., 0] > 127, (256, 256))
+    assert tracemalloc.get_traced_memory()[1] < 3 * MOST_BETWEEN
+    tracemalloc.stop()
+    turned = pillow(np.ascontiguousarray(image.swapaxes(0, 1)), (256, 256)).swapaxes(0, 1)
+    assert np.array_equal(found, turned) and mask.shape == (256, 256)
+
+
+def test_a_large_image_that_grows_is_taken() -> None:
+    image = np.broadcast_to(noise(1, 4100, 3), (4200, 4100, 3))
+    assert np.array_equal(resize_image(image, (4300, 4300))[7], pillow(image[:1], (1, 4300))[0])
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 5), np.uint8),
+        np.zeros((4, 5, 1), np.uint8),
+        np.zeros((4, 5, 4), np.uint8),
+        np.zeros((4, 5, 3), np.float32),
+        np.zeros((0, 5, 3), np.uint8),
+    ],
+)
+def test_what_is_no_rgb_image_is_refused(image: NDArray[np.uint8]) -> None:
+    with pytest.raises(ImageError, match=r"expected uint8 RGB pixels \(H, W, 3\), not "):
+        resize_image(image, (2, 2))
 
 
 def test_an_image_of_the_size_is_the_same_image() -> None:
@@ -75,3 +112,5 @@ def test_a_mask_is_cut_at_half_of_pillows_grey() -> None:
     grey = pillow((mask * 255).astype(np.uint8), (30, 20))
     assert np.array_equal(resize_mask(mask, (30, 20)), grey > 127.5)
     assert np.array_equal(resize_mask(mask, (53, 37)), mask)
+    tall = np.random.default_rng(0).random((300, 200)) > 0.5  # Pillow 13, in one call, begins with the vertical pass
+    assert np.array_equal(resize_mask(tall, (256, 256)), pillow((tall * 255).astype(np.uint8), (256, 256)) > 127.5)

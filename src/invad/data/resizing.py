@@ -1,9 +1,9 @@
 """Images and masks at the model's size: Pillow's BILINEAR to the bit, and for images in a fraction of its time.
 
 Each pixel of the result is a weighted mean of as many pixels of a row as it covers, then of a column. Pillow computes
-with weights in whole numbers and rounds to a grey level after each pass, and so does this. Always along the rows first,
-as Pillow 11; Pillow 12 and 13 begin with the columns for some shapes, which moves pixels by a grey level. So a model
-sees the same pixels whatever version is installed.
+with weights in whole numbers and rounds to a grey level after each pass, and so does this. The horizontal pass is the
+first, as in Pillow 11; Pillow 12 and 13 begin with the vertical one for some shapes, which moves pixels by a grey
+level. So a model sees the same pixels whatever version is installed.
 
 Reference: arXiv:2404.10760, section 5.1, whose images are resized so; decision 018.
 """
@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from invad.errors import ImageError
 from invad.records import Size
 
 BITS = 22
 """Of a weight behind the point: Pillow's for images of 8 bits."""
+MOST_BETWEEN = 1 << 24
+"""Pixels between the passes of an image that has fewer itself; were there more, the vertical pass is the first."""
 
 
 def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
@@ -24,12 +27,19 @@ def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
     An image of that size is returned as it is.
 
+    Raises:
+        ImageError: it is not uint8 (H, W, 3), or has no pixels.
+
     Example:
         >>> resize_image(np.full((7, 5, 3), 9, dtype=np.uint8), (2, 4)).tolist()[0][0]
         [9, 9, 9]
     """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ImageError(f"expected uint8 RGB pixels (H, W, 3), not {image.dtype} {image.shape}")
     if image.shape[:2] == size:
         return image
+    if _vertical_first(image.shape[:2], size):
+        return resize_image(image.swapaxes(0, 1), size[::-1]).swapaxes(0, 1)
     (height, width), rows = size, image.shape[0]
     narrow = np.empty((rows, 3 * width), dtype=np.uint8)
     result = np.empty((height, 3 * width), dtype=np.uint8)
@@ -39,11 +49,19 @@ def resize_image(image: NDArray[np.uint8], size: Size) -> NDArray[np.uint8]:
 
 
 def resize_mask(mask: NDArray[np.bool_], size: Size) -> NDArray[np.bool_]:
-    """Return the mask at this height and width: as 0/255 resized by Pillow's BILINEAR, rows first, above 127.5."""
+    """Return the mask (H, W) at this height and width: as 0/255 resized like an image, above 127.5."""
+    if _vertical_first(mask.shape, size):
+        return resize_mask(mask.T, size[::-1]).T
     height, width = size
     grey = Image.fromarray(mask.astype(np.uint8) * 255)
     narrow = grey.resize((width, grey.height), Image.Resampling.BILINEAR)
     return np.asarray(narrow.resize((width, height), Image.Resampling.BILINEAR)) > 127
+
+
+def _vertical_first(before: tuple[int, ...], after: Size) -> bool:
+    """Whether the horizontal pass, as the first, would make far more pixels of an image, as of a tall, narrow one."""
+    horizontal, vertical = before[0] * after[1], after[0] * before[1]
+    return horizontal > max(MOST_BETWEEN, before[0] * before[1], vertical)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -68,6 +86,12 @@ def _weights(
         for k in range(count[i]):
             weights[i, k] = int(0.5 + triangle[k] * (1.0 / total) * (1 << BITS))
     return first, count, weights
+
+
+@numba.njit(cache=True, nogil=True)
+def _grey(total: np.int32) -> int:  # pragma: no cover - compiled
+    """A sum as a grey level; the rounded weights of millions of pixels can have a sum above one."""
+    return min(int(total) >> BITS, 255)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -98,11 +122,13 @@ def _along_rows(
                 green_below += np.int32(lower[place + np.uintp(1)]) * weight
                 blue_below += np.int32(lower[place + np.uintp(2)]) * weight
                 place += three
-            result[y, 3 * x], result[y, 3 * x + 1], result[y, 3 * x + 2] = red >> BITS, green >> BITS, blue >> BITS
+            result[y, 3 * x] = _grey(red)
+            result[y, 3 * x + 1] = _grey(green)
+            result[y, 3 * x + 2] = _grey(blue)
             if y + 1 < len(image):
-                result[y + 1, 3 * x] = red_below >> BITS
-                result[y + 1, 3 * x + 1] = green_below >> BITS
-                result[y + 1, 3 * x + 2] = blue_below >> BITS
+                result[y + 1, 3 * x] = _grey(red_below)
+                result[y + 1, 3 * x + 1] = _grey(green_below)
+                result[y + 1, 3 * x + 2] = _grey(blue_below)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -122,4 +148,4 @@ def _along_columns(
             for x in range(len(sums)):
                 sums[x] += np.int32(row[x]) * weight
         for x in range(len(sums)):
-            result[y, x] = sums[x] >> BITS
+            result[y, x] = _grey(sums[x])

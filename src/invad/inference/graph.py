@@ -69,7 +69,7 @@ def resize(images: Tensor, size: Size) -> Tensor:
     """
     x = images.to(torch.float32)
     columns, rows = _weights(x.shape[3], size[1], x.device), _weights(x.shape[2], size[0], x.device)
-    x = _mean(x @ columns.T, columns.sum(dim=1))  # (B, C, h, W); Pillow starts with the columns
+    x = _mean(x @ columns.T, columns.sum(dim=1))  # (B, C, h, W); the horizontal pass is the first
     return _mean(rows @ x, rows.sum(dim=1, keepdim=True))
 
 

@@ -84,7 +84,8 @@ def inversion_loss(
         weight: the factor.
         kind: `squared`, the mean squared error, as published; `cosine`, the mean over all positions of one minus the
             cosine of the two vectors there, which is what the anomaly map shows; or `hard-cosine`, the same, where the
-            tenth of each image's positions that are predicted worst count in full and the others a tenth.
+            tenth of each image's positions that are predicted worst (and all that equal the last of them) count in
+            full and the others a tenth.
 
     Reference: arXiv:2404.10760, equation 3; decision 014 for the others; the weights of easy positions are those of
     Dinomaly (arXiv:2405.14325), which takes the tenth of all images together.
