@@ -78,8 +78,6 @@ TRIALS = {
     "batch-8": aligned(600, blocks=SMALL, batch_size=8),
     "blur-4": aligned(300, blocks=SMALL, blur=4.0),
     "hard-of-batch": aligned(300, blocks=SMALL, loss="cosine", change="hard-of-batch"),
-    "squares": aligned(300, blocks=SMALL, loss="cosine", change="squares"),
-    "dropout": aligned(300, blocks=SMALL, loss="cosine", change="dropout"),
 }
 
 
