@@ -281,7 +281,8 @@ def test_patience_stops(small_set: Path, tmp_path: Path) -> None:
 def test_patience_begins_the_cooldown_wherever_the_run_is_stopped(
     small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = small(small_set, loss="cosine", epochs=40, patience=1, learning_rate=0.1, warmup=0)  # falls for a while
+    # by `hard-cosine` the loss stops falling too early at this rate for what is looked at here
+    settings = small(small_set, loss="cosine", epochs=40, patience=1, learning_rate=0.1, warmup=0)
     run = train(settings, tmp_path / "run", quiet=True)
     losses = [event["loss"] for event in events(run, "held_back")]
     since = next(i for i in range(1, 40) if losses[i] >= min(losses[:i])) + 1  # epochs until one was without gain
