@@ -2,8 +2,9 @@
 
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -79,9 +80,41 @@ def fastest_precision(device: torch.device) -> Precision:
 
 @contextmanager
 def exact_arithmetic() -> Iterator[None]:
-    """A context in which a GPU's convolutions give the same bits every time, and fp32 means fp32 and not TF32."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    """A context in which a GPU's convolutions give the same bits every time, and fp32 means fp32 and not TF32.
+
+    PyTorch keeps both for the whole process. Threads may be in the context at the same time: the first one in sets them
+    and the last one out puts back what it found.
+    """
+    _exact.enter()
+    try:
         yield
+    finally:
+        _exact.leave()
+
+
+class _Exact:
+    """How many are in the context, and what to put back."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = Lock(), 0, ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            if not self._inside:
+                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+                self._before.enter_context(flags)
+                self._before.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+                torch.set_float32_matmul_precision("highest")
+            self._inside += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.close()
+
+
+_exact = _Exact()
 
 
 def to_device(images: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -35,7 +35,7 @@ class Train:
     config: Path | None = None
     """A TOML file of settings; options given here override it."""
     dry_run: bool = False
-    """Read the data, build the model, take two steps, and say what the whole run will take on this machine."""
+    """Read the data, build the model, take a few steps, and say what the whole run will take on this machine."""
     quiet: bool = False
     """Show no progress."""
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)

@@ -28,7 +28,16 @@ from invad.inference.similarity import MapHead
 from invad.inference.winograd import WinogradConv
 from invad.model import InvAD
 from invad.model.decoder import Decoder, ResidualBlock
-from invad.model.layers import GAIN, LEAK, ConvLayer, EqualisedConv, ModulatedConv, NormalisedUpConv, layer_norm
+from invad.model.layers import (
+    GAIN,
+    LEAK,
+    NORM_EPSILON,
+    ConvLayer,
+    EqualisedConv,
+    ModulatedConv,
+    NormalisedUpConv,
+    layer_norm,
+)
 from invad.model.neck import Neck
 from invad.model.standardised import StandardisedEncoder
 from invad.records import Size
@@ -201,9 +210,9 @@ class _FoldedBlock(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Map (B, C_in, h, w) under the style to (B, C_out, h', w')."""
-        y = layer_norm(x)
+        y = _normalised(x)
         y = self.conv1(y) if self.up else self.conv1(y, style)
-        return self.conv2(layer_norm(y), style) + self.skip(x)  # type: ignore[no-any-return]
+        return self.conv2(_normalised(y), style) + self.skip(x)  # type: ignore[no-any-return]
 
 
 class _FirstBlock(nn.Module):
@@ -219,7 +228,7 @@ class _FirstBlock(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Return (B, C_2, h_2, w_2) for the style (B, Z, h_2, w_2)."""
         y = self.conv1(self.get_buffer("normalised"), style)
-        return self.conv2(layer_norm(y), style) + self.get_buffer("skip")  # type: ignore[no-any-return]
+        return self.conv2(_normalised(y), style) + self.get_buffer("skip")  # type: ignore[no-any-return]
 
 
 class _Modulated(nn.Module):
@@ -236,6 +245,14 @@ class _Modulated(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Map (B or 1, C_in, h, w) under the style (B, Z, h, w) to (B, C_out, h, w)."""
         return F.leaky_relu(self.conv(self.beta(style) + self.gamma(style) * x), LEAK)
+
+
+def _normalised(x: Tensor) -> Tensor:
+    """`layer_norm`, which on a GPU has one block of threads for an image: here the whole GPU takes part."""
+    if not x.is_cuda or x.dtype != torch.float32:
+        return layer_norm(x)
+    variance, mean = torch.var_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)
+    return (x - mean) * torch.rsqrt(variance + NORM_EPSILON)
 
 
 class _Activated(nn.Module):

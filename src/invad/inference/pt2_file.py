@@ -14,10 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import fx
+from torch import fx, nn
 
 from invad.devices import choose_device, exact_arithmetic
 from invad.errors import ModelFileError
+from invad.inference.cuda_graphs import CudaGraphs
 from invad.inference.graph import ImageGraph
 from invad.inference.manifest import EMPTY, KEY, MARK, Manifest, check_seal, seal
 from invad.inference.onnx_file import export_graph
@@ -77,7 +78,10 @@ class Pt2Scorer:
     def __init__(self, data: bytes, origin: str, *, device: str = "auto", threads: int | None = None) -> None:
         self._device = choose_device(device)
         self._threads = threads
-        self.manifest, self._module = open_archive(data, origin, self._device)
+        self.manifest, program = open_archive(data, origin, self._device)
+        if self._device.type == "cuda" and self.manifest.precision != "fp32":
+            _lay_channels_last(program)
+        self._module: nn.Module = CudaGraphs(program) if self._device.type == "cuda" else program
         self.size: Size = self.manifest.size
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
@@ -85,6 +89,13 @@ class Pt2Scorer:
         with torch.inference_mode(), exact_arithmetic(), torch_threads(self._threads):
             maps, scores = self._module(torch.from_numpy(np.require(images, requirements="W")).to(self._device))
         return maps.cpu().numpy(), scores.cpu().numpy()
+
+
+def _lay_channels_last(program: nn.Module) -> None:
+    """Lay weights out as a GPU's half-precision convolutions take them, and their results with them."""
+    for weight in program.buffers():
+        if weight.dim() == 4:
+            weight.data = weight.contiguous(memory_format=torch.channels_last)
 
 
 def open_archive(data: bytes, origin: str, device: torch.device) -> tuple[Manifest, fx.GraphModule]:

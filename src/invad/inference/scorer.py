@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from invad.data.resizing import resize_image
 from invad.devices import exact_arithmetic, to_device
+from invad.inference.cuda_graphs import CudaGraphs
 from invad.inference.folding import fold, save_multiplications
 from invad.model import InvAD
 from invad.records import Size
@@ -51,14 +52,19 @@ class TorchScorer:
     def __init__(self, module: nn.Module, size: Size, device: torch.device, threads: int | None = None) -> None:
         self.size = size
         self._module = module.to(device)
+        if device.type == "cuda":
+            self._module = self._module.to(memory_format=torch.contiguous_format)
         self._device = device
         self._threads = threads
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
         """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3), resized as Pillow does."""
         sized = np.stack([resize_image(image, self.size) for image in images])
+        given = to_device(sized, self._device)
+        if self._device.type == "cuda":  # where channels lie last, cuDNN turns maps around for each fp32 convolution
+            given = given.contiguous()
         with torch.inference_mode(), exact_arithmetic(), torch_threads(self._threads):
-            maps, scores = self._module(to_device(sized, self._device))
+            maps, scores = self._module(given)
         return maps.cpu().numpy(), scores.cpu().numpy()
 
 
@@ -82,7 +88,7 @@ def folded_scorer(
     folded, device = fold(model, size), device or torch.device("cpu")
     if device.type == "cpu":
         save_multiplications(folded)
-    return TorchScorer(folded, size, device, threads)
+    return TorchScorer(CudaGraphs(folded) if device.type == "cuda" else folded, size, device, threads)
 
 
 def plain_scorer(model: InvAD, size: Size) -> TorchScorer:

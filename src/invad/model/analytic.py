@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from invad.model.layers import blur_taps
 from invad.model.statistics import channel_statistics
 
 OPPONENTS = (
@@ -171,7 +172,7 @@ def compress(moduli: Tensor) -> Tensor:
 def halve(x: Tensor) -> Tensor:
     """Return x (B, C, h, w) blurred by [1, 3, 3, 1] / 8 on both axes and sampled at the middle of each 2 x 2 cell."""
     c = x.shape[1]
-    line = torch.tensor([0.125, 0.375, 0.375, 0.125], dtype=x.dtype, device=x.device)
+    line = blur_taps(x) / 8.0
     kernel = (line[:, None] * line[None, :]).expand(c, 1, 4, 4)
     return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernel, stride=2, groups=c)
 

@@ -4,13 +4,17 @@ Reference: arXiv:2404.10760, section 3.3.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from invad.model.layers import GAIN, ConvLayer, EqualisedConv, ModulatedConv, NormalisedUpConv
 from invad.records import Size
+
+HALF = 1.0 / math.sqrt(2.0)
+"""Of the variance of a residual block's sum."""
 
 
 class ResidualBlock(nn.Module):
@@ -27,11 +31,16 @@ class ResidualBlock(nn.Module):
         self.conv2 = ModulatedConv(out_channels, out_channels, latent_channels)
         self.skip = EqualisedConv(in_channels, out_channels, 1, up=up)
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        """Map x (B or 1, C_in, h, w) under the style (B, Z, h', w') to (B, C_out, h', w')."""
-        y = self.conv1(x) if self.up else self.conv1(x, style)
-        half = 1.0 / math.sqrt(2.0)  # of the sum's variance
-        return self.conv2(y, style, GAIN * half) + self.skip(x, gain=half)  # type: ignore[no-any-return]
+    def makers(self) -> list[tuple[EqualisedConv, float]]:
+        """Return what makes scale and shift of each modulated convolution, in the order in which they are taken."""
+        first = () if self.up else self.conv1.makers()  # type: ignore[operator]
+        return [*first, *self.conv2.makers(GAIN * HALF)]
+
+    def forward(self, x: Tensor, modulations: Iterator[Tensor]) -> Tensor:
+        """Map x (B or 1, C_in, h, w), under what its makers make of the style, to (B, C_out, h', w')."""
+        y = self.conv1(x) if self.up else self.conv1(x, (next(modulations), next(modulations)))
+        y = self.conv2(y, (next(modulations), next(modulations)), GAIN * HALF)
+        return y + self.skip(x, gain=HALF)  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
@@ -84,10 +93,24 @@ class Decoder(nn.Module):
         predictions = []
         for to_style, blocks, code in zip(self.styles, self.levels, codes, strict=True):
             style = to_style(code)  # (B, Z, h_i, w_i)
+            modulations = _modulate(style, [maker for block in blocks for maker in block.makers()])  # type: ignore[attr-defined]
             for block in blocks:  # type: ignore[attr-defined]
-                x = block(x, style)
+                x = block(x, modulations)
             predictions.append(x)
         return predictions[::-1]
+
+
+def _modulate(style: Tensor, makers: Sequence[tuple[EqualisedConv, float]]) -> Iterator[Tensor]:
+    """What each convolution makes of the style (B, Z, h, w), times its gain, one after the other.
+
+    A GPU makes all of them at once, by one convolution whose result is split; a CPU, whose cache that would not fit in,
+    makes each where it is used.
+    """
+    if not style.is_cuda:
+        return (maker(style, gain=gain) for maker, gain in makers)
+    weights, biases = zip(*(maker.scaled(gain=gain) for maker, gain in makers), strict=True)
+    together = F.conv2d(style, torch.cat(weights), torch.cat(biases), padding=1)
+    return iter(torch.split(together, [len(bias) for bias in biases], dim=1))
 
 
 def _level(in_channels: int, out_channels: int, latent_channels: int, count: int, *, up: bool) -> nn.ModuleList:

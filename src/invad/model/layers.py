@@ -6,7 +6,6 @@ convolution followed by a small blur that removes its checkerboard (Karras et al
 """
 
 import math
-from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +13,24 @@ from torch import Tensor, nn
 
 from invad.model.winograd import convolve
 
+NORM_EPSILON = 1e-5
+"""Of the layer norm."""
+Modulation = tuple[Tensor, Tensor]
+"""Scale and shift of a map, each (B, C, h, w)."""
+
 LEAK = 0.2
 GAIN = math.sqrt(2.0)
 """Restores the variance that the leaky ReLU takes away; it goes onto weight and bias, which the ReLU lets through."""
 
 
-@cache
-def _blur_taps() -> tuple[tuple[float, ...], ...]:
-    """The 4 x 4 binomial kernel; its sum is 4, since upsampling spreads one value over four."""
-    row = (1.0, 3.0, 3.0, 1.0)
-    return tuple(tuple(a * b / 64.0 * 4.0 for b in row) for a in row)
+def blur_taps(like: Tensor) -> Tensor:
+    """Return 1, 3, 3, 1, whose sum is 8, in a tensor's type and on its device, without a copy from the host.
+
+    Example:
+        >>> blur_taps(torch.zeros(1)).tolist()
+        [1.0, 3.0, 3.0, 1.0]
+    """
+    return 4.0 - (2.0 * torch.arange(4, dtype=like.dtype, device=like.device) - 3.0).abs()
 
 
 def upsample(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -37,14 +44,27 @@ def upsample(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     Returns:
         (B, C_out, 2h, 2w).
     """
-    x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (B, C_out, 2h + k - 2, 2w + k - 2)
-    channels = x.shape[1]
-    kernel = torch.tensor(_blur_taps(), dtype=x.dtype, device=x.device).expand(channels, 1, 4, 4)
     padding = 1 if weight.shape[-1] == 3 else 2
-    x = F.conv2d(x, kernel, padding=padding, groups=channels)
-    return (
-        x if bias is None else x + bias.to(x.dtype).view(1, -1, 1, 1)
-    )  # in the blur its gradient costs ten times more
+    if x.is_cuda and torch.compiler.is_compiling():
+        x = _three_means(F.conv_transpose2d(x, (4.0 * weight).transpose(0, 1), stride=2), padding)
+    else:
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (B, C_out, 2h + k - 2, 2w + k - 2)
+        channels, taps = x.shape[1], blur_taps(x)
+        kernel = torch.outer(taps, taps / 16.0).expand(channels, 1, 4, 4)  # its sum is 4: one value is spread over four
+        x = F.conv2d(x, kernel, padding=padding, groups=channels)
+    if bias is None:
+        return x
+    return x + bias.to(x.dtype).view(1, -1, 1, 1)  # in the blur its gradient costs ten times more
+
+
+def _three_means(x: Tensor, padding: int) -> Tensor:
+    """The blur of x (B, C, h, w) with a sum of 1, padded by 1 or 2: a mean over 2 x 2 positions, three times.
+
+    A compiler makes one pass of it, where cuDNN is slow at convolving each channel by itself.
+    """
+    x = F.avg_pool2d(x, 2, stride=1, padding=1)
+    x = F.avg_pool2d(x, 2, stride=1, padding=padding - 1)
+    return F.avg_pool2d(x, 2, stride=1)
 
 
 class EqualisedConv(nn.Module):
@@ -76,10 +96,13 @@ class EqualisedConv(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None, gain: float = 1.0) -> Tensor:
         """Convolve x (B, C_in, h, w), add the bias (C_out,) given or else its own, and multiply by the gain."""
-        weight = self.weight * (self.scale * gain)
-        bias = self.bias if bias is None else bias
-        bias = None if bias is None else bias * gain
+        weight, bias = self.scaled(bias, gain)
         return upsample(x, weight, bias) if self.up else F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2)
+
+    def scaled(self, bias: Tensor | None = None, gain: float = 1.0) -> tuple[Tensor, Tensor | None]:
+        """Return the weight (C_out, C_in, k, k) and the bias (C_out,) as they are used; arguments as `forward`."""
+        bias = self.bias if bias is None else bias
+        return self.weight * (self.scale * gain), None if bias is None else bias * gain
 
 
 class ConvLayer(nn.Module):
@@ -110,10 +133,18 @@ class ModulatedConv(nn.Module):
         self.beta = EqualisedConv(latent_channels, in_channels, 3, bias_start=0.0)
         self.bias = nn.Parameter(torch.zeros(out_channels))
 
-    def forward(self, x: Tensor, style: Tensor, gain: float = GAIN) -> Tensor:
-        """Map x (B or 1, C_in, h, w) under the style (B, Z, h, w) to (B, C_out, h, w)."""
-        scale = self.conv.scale * gain  # put on gamma and beta, whose weights are far smaller than the kernel
-        x = torch.addcmul(self.beta(style, gain=scale), layer_norm(x), self.gamma(style, gain=scale))
+    def makers(self, gain: float = GAIN) -> tuple[tuple[EqualisedConv, float], tuple[EqualisedConv, float]]:
+        """Return what makes scale and shift of the style, each with the gain that `forward` expects of it.
+
+        It is the convolution's own, put on these weights, which are far smaller than the kernel.
+        """
+        scale = self.conv.scale * gain
+        return (self.gamma, scale), (self.beta, scale)
+
+    def forward(self, x: Tensor, modulation: Modulation, gain: float = GAIN) -> Tensor:
+        """Map x (B or 1, C_in, h, w) under its modulation (see `makers`) to (B, C_out, h, w)."""
+        scale, shift = modulation
+        x = torch.addcmul(shift, layer_norm(x), scale)
         return F.leaky_relu(convolve(x, self.conv.weight, self.bias * gain), LEAK)
 
 
@@ -135,4 +166,4 @@ def layer_norm(x: Tensor) -> Tensor:
 
     It is a group norm of one group, which PyTorch computes in either memory format without a copy.
     """
-    return F.group_norm(x, 1, eps=1e-5)
+    return F.group_norm(x, 1, eps=NORM_EPSILON)

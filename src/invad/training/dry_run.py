@@ -1,8 +1,8 @@
-"""What a training will take on this machine, from two of its steps."""
+"""What a training will take on this machine, from a few of its steps."""
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Event, Thread
 from typing import TypeVar
@@ -22,12 +22,13 @@ from invad.processes import Processes, start_processes
 from invad.runs import build_from
 from invad.settings import TrainSettings, given
 from invad.training.features import BLOCK, DTYPES, GIB, Kept, feature_bytes, feature_shapes, place_among
-from invad.training.loop import epoch_batches
+from invad.training.loop import epoch_batches, run_steps
 from invad.training.memory import InPieces, encode, memory_errors
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
+from invad.training.recorded import WARM_UP, choose_compile, make_forward, steps_recorder
 from invad.training.setup import FITTED, feature_budget, fit_indices, open_data, open_images
-from invad.training.step import Step, fit_into_memory, possible_parts, train_step
+from invad.training.step import Step, fit_into_memory, forward_loss, possible_parts, train_step
 
 Made = TypeVar("Made")
 
@@ -75,7 +76,7 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Beside:
-    """What a run holds in the host's memory beside what encoding a block and two steps show, in bytes.
+    """What a run holds in the host's memory beside what encoding a block and a few steps show, in bytes.
 
     Example:
         >>> run = Beside(
@@ -124,7 +125,7 @@ class Beside:
 
 
 def dry_run(settings: TrainSettings) -> Forecast:
-    """Read the data, build the model, take two steps, and say what the whole run will take; nothing is written.
+    """Read the data, build the model, take a few steps, and say what the whole run will take; nothing is written.
 
     Raises: as `train`, but for what concerns the run folder.
     """
@@ -134,6 +135,7 @@ def dry_run(settings: TrainSettings) -> Forecast:
     images = open_images(data, replace(settings, cache="none"), processes, quiet=True)
     source, held = images.learnt, images.held_back_count
     settings = settings.for_images(len(source), held)
+    settings = choose_compile(settings, run_steps(settings, len(source)), processes)
     epochs, batch_size = given(settings.epochs), given(settings.batch_size)
     model = build_from(settings, weights=settings.weights).to(device)  # what is fitted to images makes no step longer
     first_batch, *_ = batches = epoch_batches(len(source), batch_size, settings.seed, 0)
@@ -142,7 +144,7 @@ def dry_run(settings: TrainSettings) -> Forecast:
         (reading, encoding, features), most_encoding = _with_peak(
             lambda: _prepare(model, source, few, first_batch, device)
         )
-        (step, parts), most_stepping = _with_peak(lambda: _time_step(model, settings, features))
+        (first_steps, step, parts), most_stepping = _with_peak(lambda: _time_step(model, settings, features))
     one = feature_bytes(feature_shapes(model, source, device), settings.arithmetic)
     kept, place = place_among(one * everything, feature_budget(settings, 1.0), processes)
     fitted = len(fit_indices(len(source))) if isinstance(model.encoder, FITTED) else 0
@@ -162,7 +164,7 @@ def dry_run(settings: TrainSettings) -> Forecast:
     again = encoding + reading * (1 - cached) if kept == "nowhere" else 0.0
     epoch = len(batches) * step + step * FORWARD_SHARE * held / len(first_batch) + again
     once = reading * cached if kept == "nowhere" else reading + encoding
-    once += (encoding + reading * (1 - cached)) * fitted / everything
+    once += (encoding + reading * (1 - cached)) * fitted / everything + first_steps
     return Forecast(
         images=len(source),
         held_back=held,
@@ -248,39 +250,43 @@ def _with_peak(work: Callable[[], Made]) -> tuple[Made, int]:
     return made, max(*seen, process.memory_info().rss)
 
 
-def _time_step(model: InvAD, settings: TrainSettings, features: list[Tensor]) -> tuple[float, int]:
-    """Seconds of the second of two steps, and the parts that they were taken in."""
-    alone = Processes(device=features[0].device)
-    trainee, optimiser = (
-        make_trainee(model, alone),
-        make_optimiser(model.trained_parameters(), given(settings.learning_rate)),
-    )
+def _time_step(model: InvAD, settings: TrainSettings, features: list[Tensor]) -> tuple[float, float, int]:
+    """Seconds by which the first steps, that compile and record, exceed later ones; of a later one; and its parts."""
+    alone, here = Processes(device=features[0].device), len(features[0])
+    trainee = make_trainee(model, alone)
+    optimiser = make_optimiser(model.trained_parameters(), given(settings.learning_rate))
+    forward, recorded = make_forward(settings, alone, lambda text: None), steps_recorder(settings, alone)
     levels = [level.to(DTYPES[settings.arithmetic]) for level in features]
 
-    def step(parts: int) -> Step:
+    def take_on(chosen: Sequence[Tensor], parts: int = 1) -> Step:
         return train_step(
             trainee,
             optimiser,
-            levels,
+            chosen,
             loss_weight=given(settings.loss_weight),
             loss=given(settings.loss),
             clip=settings.gradient_clip,
             precision=settings.arithmetic,
             parts=parts,
+            forward=forward if parts == 1 else forward_loss,
         )
 
+    def take(parts: int) -> Step:
+        return take_on(levels, parts) if recorded is None or parts > 1 else recorded(take_on, levels)
+
     trainee.train()
-    parts, seconds = possible_parts(settings.accumulate, len(levels[0])), 0.0
-    for _ in range(2):
+    parts, seconds = possible_parts(settings.accumulate, here), []
+    for _ in range(2 if recorded is None else WARM_UP + 2):
         started = time.perf_counter()
-        (loss, _), parts = fit_into_memory(step, trainee, optimiser, parts, len(levels[0]), lambda text: None)
+        (loss, _), parts = fit_into_memory(take, trainee, optimiser, parts, here, lambda text: None)
         loss.item()  # waits for the accelerator
-        seconds = time.perf_counter() - started
-    return seconds, parts
+        seconds.append(time.perf_counter() - started)
+    first = 0.0 if recorded is None else sum(seconds[:-1]) - (len(seconds) - 1) * seconds[-1]
+    return max(0.0, first), seconds[-1], parts
 
 
 def _accelerator_bytes(device: torch.device, features: int) -> int:
-    """Bytes that two steps took at their peak, and the features beside them."""
+    """Bytes that the steps took at their peak, and the features beside them."""
     return torch.cuda.max_memory_allocated(device) + features if device.type == "cuda" else 0
 
 

@@ -5,7 +5,7 @@ the start; so a run that is stopped anywhere and resumed sees the same images in
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from invad.training.features import Features, open_features
 from invad.training.interrupt import Interrupt
 from invad.training.job import Job, checkpoint_due, draw_what_there_is, finish, judge, report, save, watch
 from invad.training.memory import memory_errors
-from invad.training.optimisation import make_optimiser
+from invad.training.optimisation import make_optimiser, set_rate
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
 from invad.training.rates import nothing_left, record_rates, require_rates_ahead, with_rate
+from invad.training.recorded import choose_compile, make_forward, steps_recorder
 from invad.training.schedule import ended, last_epoch, learning_rate_at
 from invad.training.setup import (
     Images,
@@ -41,7 +42,7 @@ from invad.training.setup import (
     tell,
     tell_resumed,
 )
-from invad.training.step import Step, fit_into_memory, possible_parts, train_step
+from invad.training.step import Step, fit_into_memory, forward_loss, possible_parts, train_step
 from invad.training.tracking import Trackers, require_trackers
 
 LOG_STEPS = 10
@@ -79,6 +80,7 @@ def train(settings: TrainSettings, out: Path | str, *, encoder_file: Path | None
     images = open_images(data, settings, processes, quiet=quiet or not processes.first)
     _require_image_each(settings, images, processes)
     settings = settings.for_images(len(images.learnt), images.held_back_count)
+    settings = choose_compile(settings, run_steps(settings, len(images.learnt)), processes)
     run, model = _begin(Path(out), settings, images, encoder_file, processes, quiet=quiet)
     with reaching(run.path):
         return _start(run, settings, model, images, processes, resumed=False, quiet=quiet)
@@ -130,6 +132,11 @@ def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> list[ND
     order = np.random.default_rng((seed, epoch)).permutation(count)
     full = count // batch_size
     return [order] if full == 0 else list(order[: full * batch_size].reshape(full, batch_size))
+
+
+def run_steps(settings: TrainSettings, count: int) -> int:
+    """Return the steps of a whole run on so many images."""
+    return given(settings.epochs) * len(epoch_batches(count, given(settings.batch_size), settings.seed, 0))
 
 
 def _batch(settings: TrainSettings, images: Images) -> int:
@@ -206,6 +213,8 @@ def _start(
             trackers=trackers,
             parts=max(start.parts, possible_parts(settings.accumulate, _batch(settings, images), processes.count)),
             saved_at=time.monotonic(),
+            forward=make_forward(settings, processes, lambda text: tell(run, text)),
+            recorded=steps_recorder(settings, processes),
         )
         try:
             finish(job, _run(job, start, quiet=quiet))
@@ -287,8 +296,7 @@ def _epoch(job: Job, start: Position, steps: int) -> Iterator[tuple[int, float, 
     ready = iter(job.learnt.batches(shares))
     for step, batch in enumerate(batches, start=start.step):
         rate = learning_rate_at(s, replace(start, step=step, total_steps=epoch * steps + step), steps)
-        for group in job.optimiser.param_groups:
-            group["lr"] = rate
+        set_rate(job.optimiser, rate)
         with processes.failing_together():  # not in the step, where processes wait for each other
             features = next(ready)
         yield step, rate, _step(job, features, len(batch))
@@ -299,18 +307,25 @@ def _step(job: Job, features: list[Tensor], images: int) -> Step:
     s, here = job.settings, len(features[0])
     weight = given(s.loss_weight) * here * job.processes.count / images
 
-    def take(parts: int) -> Step:
+    def take_on(levels: Sequence[Tensor], parts: int = 1) -> Step:
         return train_step(
             job.trainee,
             job.optimiser,
-            features,
+            levels,
             loss_weight=weight,
             clip=s.gradient_clip,
             precision=s.arithmetic,
             loss=given(s.loss),
             parts=parts,
+            forward=job.forward if parts == 1 else forward_loss,
         )
 
+    def take(parts: int) -> Step:
+        recorded = job.recorded if parts == 1 else None
+        return take_on(features, parts) if recorded is None else recorded(take_on, features)
+
+    if job.recorded is not None and job.recorded.ready(features):
+        return take(1)
     if job.processes.several:  # processes wait for each other in a step, so none of them can try again
         return take(job.parts)
     done, job.parts = fit_into_memory(

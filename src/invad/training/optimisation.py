@@ -15,10 +15,24 @@ EPSILON = 1e-8
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
-    """Return Adam as published, over these parameters; in one pass over them where the device can."""
+    """Return Adam as published, over these parameters; in one pass over them where the device can.
+
+    On an NVIDIA GPU it can be recorded (see `invad.training.recorded`), and its learning rate is a tensor there.
+    """
     parameters = list(parameters)
-    fused = parameters[0].device.type in ("cpu", "cuda")
-    return torch.optim.Adam(parameters, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=fused)
+    device = parameters[0].device
+    on_gpu, fused = device.type == "cuda", device.type in ("cpu", "cuda")
+    rate = torch.tensor(learning_rate, device=device) if on_gpu else learning_rate
+    return torch.optim.Adam(parameters, lr=rate, betas=BETAS, eps=EPSILON, fused=fused, capturable=on_gpu)
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step."""
+    for group in optimiser.param_groups:
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> Tensor:

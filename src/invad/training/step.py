@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,25 @@ Step = tuple[Tensor, Tensor]
 """The loss and the gradients' norm before clipping, each a scalar on the device."""
 
 
+class Forward(Protocol):
+    """Features -> the loss of what a trainee makes of them."""
+
+    def __call__(
+        self, trainee: nn.Module, features: Sequence[Tensor], weight: float, loss: Loss, precision: Precision
+    ) -> Tensor:
+        """Return the loss, a scalar; arguments as `train_step`."""
+        ...
+
+
+def forward_loss(
+    trainee: nn.Module, features: Sequence[Tensor], weight: float, loss: Loss, precision: Precision
+) -> Tensor:
+    """Return the loss of what the trainee makes of features, a scalar, times the weight; arguments as `train_step`."""
+    with torch.autocast(features[0].device.type, torch.bfloat16, enabled=precision == "bf16"):
+        predictions = trainee(features)
+    return inversion_loss(features, predictions, weight, loss)
+
+
 def train_step(
     trainee: nn.Module,
     optimiser: torch.optim.Optimizer,
@@ -27,6 +47,7 @@ def train_step(
     precision: Precision,
     loss: Loss = "squared",
     parts: int = 1,
+    forward: Forward = forward_loss,
 ) -> Step:
     """Take one step; return its loss and the norm of its gradients.
 
@@ -40,6 +61,7 @@ def train_step(
         loss: how predictions are compared with features.
         parts: that the batch is computed in, one after the other, at most one for each image; each has batch
             statistics of its own.
+        forward: `forward_loss`, or what computes the same faster.
     """
     optimiser.zero_grad(set_to_none=True)
     pieces = list(zip(*(level.tensor_split(parts) for level in features), strict=True))
@@ -47,9 +69,7 @@ def train_step(
     for number, piece in enumerate(pieces, start=1):
         share = len(piece[0]) / len(features[0])
         with _gradients_stay_here(trainee) if number < len(pieces) else nullcontext():
-            with torch.autocast(piece[0].device.type, torch.bfloat16, enabled=precision == "bf16"):
-                predictions = trainee(piece)
-            value = inversion_loss(piece, predictions, loss_weight * share, loss)
+            value = forward(trainee, piece, loss_weight * share, loss, precision)
             value.backward()  # type: ignore[no-untyped-call]
         losses.append(value.detach())
     norm = clip_gradients(trainee.parameters(), clip)

@@ -1,0 +1,89 @@
+"""A model's kernels on an NVIDIA GPU, recorded once for each shape of input and then started together.
+
+A small batch leaves a GPU waiting for Python, which starts several hundred kernels one by one. A recorded graph of them
+starts at once, and computes the same bits.
+"""
+
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MOST_SHAPES = 16
+"""Shapes of input that are recorded, each of which holds memory; those that come later are computed without."""
+WARM_UP = 2
+"""Times that the module runs before it is recorded, in which libraries choose kernels and allocate what they keep."""
+
+Outputs = tuple[Tensor, Tensor]
+"""Maps (B, H, W) and scores (B,)."""
+
+
+class CudaGraphs(nn.Module):
+    """A module whose kernels are started together; its results are the module's, to the bit.
+
+    It is called under `torch.inference_mode`, by any number of threads.
+
+    Args:
+        module: maps images on a GPU to maps and scores, by kernels that depend on the images' shape alone. One that
+            cannot be recorded, since it waits for the GPU in between, is called as it is.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self._recorded: dict[tuple[torch.Size, torch.dtype], _Recorded] = {}
+        self._recordable = True
+        self._pool: Any = None
+        self._lock = Lock()
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Return maps and scores of uint8 images, (B, ...), on the module's GPU."""
+        key = images.shape, images.dtype
+        with self._lock, torch.cuda.device(images.device):
+            if key not in self._recorded and self._recordable and len(self._recorded) < MOST_SHAPES:
+                self._record(images)
+            if key in self._recorded:
+                return self._recorded[key].replay(images)
+        return self.module(images)  # type: ignore[no-any-return]
+
+    def _record(self, images: Tensor) -> None:
+        """Record the kernels for images of this shape, if they can be recorded."""
+        images = images.clone()
+        self._warm_up(images)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # other threads may allocate meanwhile, to read their images onto the GPU
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                maps, scores = self.module(images)
+        except RuntimeError:
+            self._recordable = False
+            return
+        self._pool = graph.pool()  # one after the other, graphs can use the same memory
+        self._recorded[images.shape, images.dtype] = _Recorded(graph=graph, images=images, outputs=(maps, scores))
+
+    def _warm_up(self, images: Tensor) -> None:
+        """Run the module beside the stream that others use, as recording does."""
+        here, beside = torch.cuda.current_stream(images.device), torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
+        beside.wait_stream(here)
+        with torch.cuda.stream(beside):
+            for _ in range(WARM_UP):
+                self.module(images)
+        here.wait_stream(beside)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Recorded:
+    """A graph, and the tensors that it reads and writes whenever it is replayed."""
+
+    graph: torch.cuda.CUDAGraph
+    images: Tensor
+    outputs: Outputs
+
+    def replay(self, images: Tensor) -> Outputs:
+        """Return what the graph makes of other images."""
+        self.images.copy_(images)
+        self.graph.replay()
+        maps, scores = self.outputs
+        return maps.clone(), scores.clone()
