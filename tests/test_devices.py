@@ -1,9 +1,13 @@
 """Models at work compute as training does: cuDNN would else compute fp32 in TF32, in another order each time."""
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from invad.devices import exact_arithmetic
 from invad.inference.scorer import TorchScorer, plain_scorer
 from invad.model import build_model
 
@@ -37,3 +41,33 @@ def test_evaluating() -> None:
     model.decoder.register_forward_pre_hook(lambda *_: told.append(torch.backends.cudnn.deterministic))
     plain_scorer(model, (32, 32))(np.zeros((1, 32, 32, 3), dtype=np.uint8))
     assert told == [True] and not model.training
+
+
+def test_threads_do_not_put_back_what_others_need() -> None:
+    inside, leave = Event(), Event()
+
+    def stay() -> bool:
+        with exact_arithmetic():
+            inside.set()
+            leave.wait()
+            return torch.backends.cudnn.deterministic and not torch.backends.cudnn.allow_tf32
+
+    with ThreadPoolExecutor(1) as pool:
+        staying = pool.submit(stay)
+        inside.wait()
+        with exact_arithmetic():
+            pass
+        leave.set()
+        assert staying.result()
+    assert not torch.backends.cudnn.deterministic
+
+
+def test_matrix_products_are_exact_whatever_the_caller_chose() -> None:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        with exact_arithmetic():
+            assert torch.get_float32_matmul_precision() == "highest"
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision(before)

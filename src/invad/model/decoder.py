@@ -17,6 +17,10 @@ HALF = 1.0 / math.sqrt(2.0)
 """Of the variance of a residual block's sum."""
 
 
+Maker = tuple[EqualisedConv, float]
+"""What makes a scale or a shift of the style, and its gain."""
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions under one style beside a learned skip; a finer level's first block also doubles the size."""
 
@@ -31,7 +35,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = ModulatedConv(out_channels, out_channels, latent_channels)
         self.skip = EqualisedConv(in_channels, out_channels, 1, up=up)
 
-    def makers(self) -> list[tuple[EqualisedConv, float]]:
+    def makers(self) -> list[Maker]:
         """Return what makes scale and shift of each modulated convolution, in the order in which they are taken."""
         first = () if self.up else self.conv1.makers()  # type: ignore[operator]
         return [*first, *self.conv2.makers(GAIN * HALF)]
@@ -100,14 +104,18 @@ class Decoder(nn.Module):
         return predictions[::-1]
 
 
-def _modulate(style: Tensor, makers: Sequence[tuple[EqualisedConv, float]]) -> Iterator[Tensor]:
+def _modulate(style: Tensor, makers: Sequence[Maker]) -> Iterator[Tensor]:
     """What each convolution makes of the style (B, Z, h, w), times its gain, one after the other.
 
-    A GPU makes all of them at once, by one convolution whose result is split; a CPU, whose cache that would not fit in,
-    makes each where it is used.
+    A CPU makes each where it is used, while it is in the cache.
     """
-    if not style.is_cuda:
-        return (maker(style, gain=gain) for maker, gain in makers)
+    if style.is_cuda:
+        return _modulate_at_once(style, makers)
+    return (maker(style, gain=gain) for maker, gain in makers)
+
+
+def _modulate_at_once(style: Tensor, makers: Sequence[Maker]) -> Iterator[Tensor]:
+    """The same by one convolution whose result is split: a GPU would be idle in each of them."""
     weights, biases = zip(*(maker.scaled(gain=gain) for maker, gain in makers), strict=True)
     together = F.conv2d(style, torch.cat(weights), torch.cat(biases), padding=1)
     return iter(torch.split(together, [len(bias) for bias in biases], dim=1))
