@@ -42,8 +42,13 @@ def test_long_runs_on_one_gpu_are_compiled(
 
 @pytest.mark.parametrize("processes", [CPU, TWO_GPUS])
 def test_compiling_elsewhere_is_refused(processes: Processes) -> None:
-    with pytest.raises(SettingsError, match="compile is for one NVIDIA GPU"):
+    with pytest.raises(SettingsError, match="compile is for batches computed at once on one NVIDIA GPU"):
         choose_compile(TrainSettings(compile=True), 10, processes)
+
+
+def test_compiling_batches_in_parts_is_refused() -> None:
+    with pytest.raises(SettingsError, match="batches in 2 parts; leave it out"):
+        choose_compile(TrainSettings(compile=True, accumulate=2), 10, GPU)
 
 
 def test_steps_on_one_gpu_are_recorded() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,10 @@ def test_a_run_that_is_not_complete_is_refused(untouched: Run, tmp_path: Path) -
     run.scale_file.unlink()
     with pytest.raises(RunError, match="is not complete"):
         reproduce(run.path, tmp_path / "again")
+
+
+def test_a_run_that_was_compiled_on_a_gpu_is_done_again_elsewhere(untouched: Run, tmp_path: Path) -> None:
+    run = copy_of(untouched, tmp_path)
+    replace(run.settings(), compile=True).save(run.settings_file)
+    found = reproduce(run.path, tmp_path / "again", quiet=True)
+    assert found.identical and found.run.settings().compile is False

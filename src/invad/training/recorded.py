@@ -103,8 +103,12 @@ def _beside(take: Take, features: Sequence[Tensor]) -> Step:
 
 def steps_recorder(settings: TrainSettings, processes: Processes) -> RecordedSteps | None:
     """Return what records the steps of a run; None where they are not recorded: on CPUs, in parts, among processes."""
-    alone = processes.device.type == "cuda" and not processes.several
-    return RecordedSteps() if alone and settings.accumulate == 1 else None
+    return RecordedSteps() if whole_steps_on_one_gpu(settings, processes) else None
+
+
+def whole_steps_on_one_gpu(settings: TrainSettings, processes: Processes) -> bool:
+    """Return whether batches are computed at once on one NVIDIA GPU: what can be recorded and compiled."""
+    return processes.device.type == "cuda" and not processes.several and settings.accumulate == 1
 
 
 def choose_compile(settings: TrainSettings, steps: int, processes: Processes) -> TrainSettings:
@@ -113,11 +117,11 @@ def choose_compile(settings: TrainSettings, steps: int, processes: Processes) ->
     Raises:
         SettingsError: it is asked for where it is not done.
     """
-    possible = processes.device.type == "cuda" and not processes.several
+    possible = whole_steps_on_one_gpu(settings, processes)
     if settings.compile and not possible:
         raise SettingsError(
-            f"compile is for one NVIDIA GPU, not for {processes.count} processes on {processes.device.type}; leave it "
-            f"out"
+            f"compile is for batches computed at once on one NVIDIA GPU, not for {processes.count} processes on "
+            f"{processes.device.type} and batches in {settings.accumulate} parts; leave it out"
         )
     wanted = possible and steps >= COMPILE_STEPS if settings.compile is None else settings.compile
     return replace(settings, compile=wanted)
@@ -131,7 +135,7 @@ def make_forward(settings: TrainSettings, processes: Processes, notify: Callable
         processes: which this is.
         notify: is told where compiling fails, after which the run goes on without.
     """
-    if not settings.compile or processes.device.type != "cuda" or processes.several:
+    if not settings.compile or not whole_steps_on_one_gpu(settings, processes):
         return forward_loss
     return _compiled(notify)
 

@@ -1,7 +1,7 @@
 """Doing a run again, and comparing."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from invad.processes import start_processes
 from invad.runs import Run, differences
 from invad.saved_evaluation import read_request
 from invad.training.loop import train
+from invad.training.recorded import whole_steps_on_one_gpu
 from invad.training.setup import open_data, open_images, require_same_images
 
 
@@ -47,7 +48,10 @@ def reproduce(path: Path | str, out: Path | str, *, quiet: bool = False) -> Repr
             f"{run.path} is not complete; finish it by `invad train --resume {run.path}` before it is done again"
         )
     settings = run.settings()
-    images = open_images(open_data(settings), settings, start_processes(settings.device), quiet=True)
+    processes = start_processes(settings.device)
+    if not whole_steps_on_one_gpu(settings, processes):
+        settings = replace(settings, compile=False)  # the run may have been trained on another machine
+    images = open_images(open_data(settings), settings, processes, quiet=True)
     require_same_images(run, images)
     _require_test_set(run)
     again = train(settings, out, encoder_file=run.encoder_file, quiet=quiet)
