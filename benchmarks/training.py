@@ -71,6 +71,8 @@ class Row:
 def main() -> None:
     options = parse()
     device = choose_device(options.device)
+    if options.compile and device.type != "cuda":
+        raise SystemExit("--compile is for an NVIDIA GPU, where long runs are compiled")
     say_where(device)
     for model in options.models:
         default = [GPU_BATCH if device.type == "cuda" else CPU_BATCH[model]]
@@ -105,9 +107,10 @@ def choose_rows(device: torch.device, *, compiled: bool) -> list[Row]:
         rows.append(Row(name="tf32, features computed once", tf32=True))
     if device.type == "cpu":
         rows.append(Row(name=f"{fastest}, features computed once, plain convolutions", precision=fastest, plain=True))
+    if device.type != "cuda":
         return [*rows, Row(name=f"{fastest}, features computed once (the default)", precision=fastest)]
     rows += [
-        Row(name="fp32, recorded (the default of published sets)", recorded=True),
+        Row(name="fp32, recorded", recorded=True),
         Row(name=f"{fastest}, features computed once", precision=fastest),
         Row(name=f"{fastest}, recorded (the default)", precision=fastest, recorded=True),
     ]

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -71,3 +72,17 @@ def test_matrix_products_are_exact_whatever_the_caller_chose() -> None:
         assert torch.get_float32_matmul_precision() == "high"
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+def test_callers_may_choose_by_the_newer_way() -> None:
+    products = torch.backends.cuda.matmul
+    if not hasattr(products, "fp32_precision"):
+        pytest.skip("this torch has the older way alone")
+    before = products.fp32_precision
+    products.fp32_precision = "tf32"
+    try:
+        with exact_arithmetic():
+            assert products.fp32_precision == "ieee"
+        assert products.fp32_precision == "tf32" and not torch.backends.cudnn.deterministic
+    finally:
+        products.fp32_precision = before

@@ -1,7 +1,7 @@
 """Which device to compute on, in which precision, and how images get there."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
@@ -101,10 +101,12 @@ class _Exact:
     def enter(self) -> None:
         with self._lock:
             if not self._inside:
-                flags = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
-                self._before.enter_context(flags)
-                self._before.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
-                torch.set_float32_matmul_precision("highest")
+                with ExitStack() as entered:
+                    entered.enter_context(
+                        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
+                    )
+                    entered.callback(_set_exact_products())
+                    self._before = entered.pop_all()
             self._inside += 1
 
     def leave(self) -> None:
@@ -115,6 +117,19 @@ class _Exact:
 
 
 _exact = _Exact()
+
+
+def _set_exact_products() -> Callable[[], None]:
+    """Have matrix products in fp32 be exact; return what puts back what the caller had chosen, in either way to."""
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # by the newer way, which the older one does not mix with
+        products = torch.backends.cuda.matmul
+        chosen: str = products.fp32_precision
+        products.fp32_precision = "ieee"
+        return lambda: setattr(products, "fp32_precision", chosen)
+    torch.set_float32_matmul_precision("highest")
+    return lambda: torch.set_float32_matmul_precision(before)
 
 
 def to_device(images: NDArray[np.uint8], device: torch.device) -> Tensor:

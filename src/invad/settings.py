@@ -134,8 +134,8 @@ class TrainSettings:
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto takes the first accelerator there is."""
     compile: bool | None = None
-    """Compile the steps (torch.compile), on one NVIDIA GPU: most of a minute, after which they take half the time or
-    less. None: in a run of 5,000 steps or more."""
+    """Compile the steps (torch.compile), on one NVIDIA GPU: most of a minute, after which they take about half the
+    time. None: in a run of 5,000 steps or more."""
     cache: Literal["memory", "disk", "none"] = "memory"
     """Where decoded and resized images are kept."""
     cache_memory: float = CACHE_MEMORY

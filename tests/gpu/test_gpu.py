@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,13 @@ def test_recorded_steps_give_the_same_bits(
     assert any(replayed)
     monkeypatch.setattr(loop, "steps_recorder", lambda settings, processes: None)
     assert newest(train(chosen, tmp_path / "as-they-are", quiet=True)) == newest(run)
+
+
+def test_looking_on_the_way_changes_nothing(photos: Path, tmp_path: Path) -> None:
+    chosen = settings(photos, recipe="aligned", steps=30, epochs=None)
+    run = train(chosen, tmp_path / "unwatched", quiet=True)
+    watched = train(replace(chosen, eval_every=1), tmp_path / "watched", quiet=True)
+    assert newest(watched) == newest(run)
 
 
 def test_compiled_steps_follow_the_others(photos: Path, tmp_path: Path) -> None:

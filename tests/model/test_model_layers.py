@@ -2,19 +2,16 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from invad.model import decoder, layers
 from invad.model.layers import EqualisedConv
 
 
-@pytest.mark.parametrize("padding", [1, 2])
-def test_three_means_are_the_blur(padding: int) -> None:
-    x = torch.rand(2, 3, 7, 5, dtype=torch.float64)
-    taps = layers.blur_taps(x)
-    kernel = torch.outer(taps, taps).expand(3, 1, 4, 4) / 64.0
-    expected = F.conv2d(x, kernel, padding=padding, groups=3)
-    torch.testing.assert_close(layers._three_means(x, padding), expected, rtol=0, atol=1e-12)
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (1, 2)])
+def test_upsampling_by_means_is_the_same(kernel: int, padding: int) -> None:
+    x, weight = torch.rand(2, 3, 7, 5, dtype=torch.float64), torch.rand(4, 3, kernel, kernel, dtype=torch.float64)
+    found = layers._upsample_by_means(x, weight, padding)
+    torch.testing.assert_close(found, layers.upsample(x, weight), rtol=0, atol=1e-12)
 
 
 def test_modulations_made_at_once_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Steps on a GPU: who has them recorded and compiled, and what becomes of a machine that cannot compile."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -8,13 +9,20 @@ import torch
 from torch import Tensor
 
 from invad import TrainSettings
-from invad.errors import SettingsError
+from invad.errors import RunError, SettingsError
 from invad.model import build_model
 from invad.model.decoder import ResidualBlock
 from invad.processes import Processes
 from invad.training import recorded
 from invad.training.parallel import Trainee
-from invad.training.recorded import COMPILE_STEPS, RecordedSteps, choose_compile, make_forward, steps_recorder
+from invad.training.recorded import (
+    COMPILE_STEPS,
+    RecordedSteps,
+    choose_compile,
+    compile_errors,
+    make_forward,
+    steps_recorder,
+)
 from invad.training.step import forward_loss
 
 CPU = Processes(device=torch.device("cpu"))
@@ -96,20 +104,14 @@ def test_what_is_compiled_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_step_that_cannot_be_recorded_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Refuses:
-        """A graph that no step can be recorded as."""
+    @contextmanager
+    def refused(*arguments: Any) -> Iterator[None]:
+        yield
+        raise RuntimeError("operation not permitted when stream is capturing")
 
-    class Context:
-        def __init__(self, *arguments: Any, **options: Any) -> None: ...
-
-        def __enter__(self) -> None:
-            raise RuntimeError("operation not permitted when stream is capturing")
-
-        def __exit__(self, *arguments: object) -> None: ...
-
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Refuses)
-    monkeypatch.setattr(torch.cuda, "graph", Context)
-    monkeypatch.setattr(recorded, "_beside", lambda take, features: take(features))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(recorded, "recorded_as", refused)
+    monkeypatch.setattr(recorded, "beside_others", lambda device: nullcontext())
     steps, taken = RecordedSteps(), []
 
     def take(features: Any) -> Any:
@@ -119,7 +121,7 @@ def test_a_step_that_cannot_be_recorded_is_taken(monkeypatch: pytest.MonkeyPatch
     for number in range(6):
         assert not steps.ready([torch.tensor(float(number))])
         steps(take, [torch.tensor(float(number))])
-    assert taken == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert taken == [0.0, 1.0, 2.0, 3.0, 3.0, 4.0, 5.0]  # the one that was to be recorded is not computed
 
 
 def small_model() -> tuple[Any, list[Tensor]]:
@@ -133,3 +135,13 @@ def test_a_block_takes_what_its_makers_make() -> None:
     made: Iterator[Tensor] = iter([maker(style, gain=gain) for maker, gain in block.makers()])
     assert block(torch.rand(2, 8, 4, 4), made).shape == (2, 8, 4, 4)
     assert next(made, None) is None
+
+
+def test_compiling_that_fails_on_the_way_back_is_a_sentence() -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    with (
+        pytest.raises(RunError, match=r"could not be compiled \(out of registers\)\. Start a new run with --compile F"),
+        compile_errors(),
+    ):
+        raise TorchDynamoException("out of registers\nmore")

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from invad.recording import beside_others, recorded_as
+
 MOST_SHAPES = 16
 """Shapes of input that are recorded, each of which holds memory; those that come later are computed without."""
 WARM_UP = 2
@@ -40,6 +42,7 @@ class CudaGraphs(nn.Module):
 
     def forward(self, images: Tensor) -> Outputs:
         """Return maps and scores of uint8 images, (B, ...), on the module's GPU."""
+        images = images.contiguous()  # cuDNN would turn maps around for fp32 convolutions where channels lie last
         key = images.shape, images.dtype
         with self._lock, torch.cuda.device(images.device):
             if key not in self._recorded and self._recordable and len(self._recorded) < MOST_SHAPES:
@@ -51,26 +54,18 @@ class CudaGraphs(nn.Module):
     def _record(self, images: Tensor) -> None:
         """Record the kernels for images of this shape, if they can be recorded."""
         images = images.clone()
-        self._warm_up(images)
+        with beside_others(images.device):
+            for _ in range(WARM_UP):
+                self.module(images)
         graph = torch.cuda.CUDAGraph()
         try:
-            # other threads may allocate meanwhile, to read their images onto the GPU
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            with recorded_as(graph, images.device, self._pool):
                 maps, scores = self.module(images)
         except RuntimeError:
             self._recordable = False
             return
         self._pool = graph.pool()  # one after the other, graphs can use the same memory
         self._recorded[images.shape, images.dtype] = _Recorded(graph=graph, images=images, outputs=(maps, scores))
-
-    def _warm_up(self, images: Tensor) -> None:
-        """Run the module beside the stream that others use, as recording does."""
-        here, beside = torch.cuda.current_stream(images.device), torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
-        beside.wait_stream(here)
-        with torch.cuda.stream(beside):
-            for _ in range(WARM_UP):
-                self.module(images)
-        here.wait_stream(beside)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

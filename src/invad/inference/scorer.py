@@ -52,19 +52,14 @@ class TorchScorer:
     def __init__(self, module: nn.Module, size: Size, device: torch.device, threads: int | None = None) -> None:
         self.size = size
         self._module = module.to(device)
-        if device.type == "cuda":
-            self._module = self._module.to(memory_format=torch.contiguous_format)
         self._device = device
         self._threads = threads
 
     def __call__(self, images: NDArray[np.uint8]) -> Scores:
         """Return maps (B, H, W) and scores (B,) of images (B, any height, any width, 3), resized as Pillow does."""
         sized = np.stack([resize_image(image, self.size) for image in images])
-        given = to_device(sized, self._device)
-        if self._device.type == "cuda":  # where channels lie last, cuDNN turns maps around for each fp32 convolution
-            given = given.contiguous()
         with torch.inference_mode(), exact_arithmetic(), torch_threads(self._threads):
-            maps, scores = self._module(given)
+            maps, scores = self._module(to_device(sized, self._device))
         return maps.cpu().numpy(), scores.cpu().numpy()
 
 
@@ -88,7 +83,9 @@ def folded_scorer(
     folded, device = fold(model, size), device or torch.device("cpu")
     if device.type == "cpu":
         save_multiplications(folded)
-    return TorchScorer(CudaGraphs(folded) if device.type == "cuda" else folded, size, device, threads)
+    if device.type == "cuda":
+        return TorchScorer(CudaGraphs(folded.to(memory_format=torch.contiguous_format)), size, device, threads)
+    return TorchScorer(folded, size, device, threads)
 
 
 def plain_scorer(model: InvAD, size: Size) -> TorchScorer:

@@ -46,7 +46,7 @@ def upsample(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     padding = 1 if weight.shape[-1] == 3 else 2
     if x.is_cuda and torch.compiler.is_compiling():
-        x = _three_means(F.conv_transpose2d(x, (4.0 * weight).transpose(0, 1), stride=2), padding)
+        x = _upsample_by_means(x, weight, padding)
     else:
         x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # (B, C_out, 2h + k - 2, 2w + k - 2)
         channels, taps = x.shape[1], blur_taps(x)
@@ -57,11 +57,12 @@ def upsample(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return x + bias.to(x.dtype).view(1, -1, 1, 1)  # in the blur its gradient costs ten times more
 
 
-def _three_means(x: Tensor, padding: int) -> Tensor:
-    """The blur of x (B, C, h, w) with a sum of 1, padded by 1 or 2: a mean over 2 x 2 positions, three times.
+def _upsample_by_means(x: Tensor, weight: Tensor, padding: int) -> Tensor:
+    """`upsample` whose blur is a mean over 2 x 2 positions, three times, and four times that.
 
     A compiler makes one pass of it, where cuDNN is slow at convolving each channel by itself.
     """
+    x = F.conv_transpose2d(x, (4.0 * weight).transpose(0, 1), stride=2)
     x = F.avg_pool2d(x, 2, stride=1, padding=1)
     x = F.avg_pool2d(x, 2, stride=1, padding=padding - 1)
     return F.avg_pool2d(x, 2, stride=1)

@@ -144,7 +144,7 @@ def dry_run(settings: TrainSettings) -> Forecast:
         (reading, encoding, features), most_encoding = _with_peak(
             lambda: _prepare(model, source, few, first_batch, device)
         )
-        (first_steps, step, parts), most_stepping = _with_peak(lambda: _time_step(model, settings, features))
+        (first_steps, step, parts), most_stepping = _with_peak(lambda: _time_step(model, settings, features, processes))
     one = feature_bytes(feature_shapes(model, source, device), settings.arithmetic)
     kept, place = place_among(one * everything, feature_budget(settings, 1.0), processes)
     fitted = len(fit_indices(len(source))) if isinstance(model.encoder, FITTED) else 0
@@ -250,12 +250,15 @@ def _with_peak(work: Callable[[], Made]) -> tuple[Made, int]:
     return made, max(*seen, process.memory_info().rss)
 
 
-def _time_step(model: InvAD, settings: TrainSettings, features: list[Tensor]) -> tuple[float, float, int]:
+def _time_step(
+    model: InvAD, settings: TrainSettings, features: list[Tensor], processes: Processes
+) -> tuple[float, float, int]:
     """Seconds by which the first steps, that compile and record, exceed later ones; of a later one; and its parts."""
     alone, here = Processes(device=features[0].device), len(features[0])
     trainee = make_trainee(model, alone)
     optimiser = make_optimiser(model.trained_parameters(), given(settings.learning_rate))
-    forward, recorded = make_forward(settings, alone, lambda text: None), steps_recorder(settings, alone)
+    forward = make_forward(settings, processes, lambda text: None)
+    recorded = steps_recorder(settings, processes)
     levels = [level.to(DTYPES[settings.arithmetic]) for level in features]
 
     def take_on(chosen: Sequence[Tensor], parts: int = 1) -> Step:
@@ -287,7 +290,7 @@ def _time_step(model: InvAD, settings: TrainSettings, features: list[Tensor]) ->
 
 def _accelerator_bytes(device: torch.device, features: int) -> int:
     """Bytes that the steps took at their peak, and the features beside them."""
-    return torch.cuda.max_memory_allocated(device) + features if device.type == "cuda" else 0
+    return torch.cuda.max_memory_reserved(device) + features if device.type == "cuda" else 0
 
 
 def _folder_bytes(model: InvAD) -> int:

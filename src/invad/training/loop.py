@@ -6,6 +6,7 @@ the start; so a run that is stopped anywhere and resumed sees the same images in
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,12 +25,12 @@ from invad.settings import TrainSettings, given, require_rate
 from invad.training.features import Features, open_features
 from invad.training.interrupt import Interrupt
 from invad.training.job import Job, checkpoint_due, draw_what_there_is, finish, judge, report, save, watch
-from invad.training.memory import memory_errors
+from invad.training.memory import memory_errors, release
 from invad.training.optimisation import make_optimiser, set_rate
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
 from invad.training.rates import nothing_left, record_rates, require_rates_ahead, with_rate
-from invad.training.recorded import choose_compile, make_forward, steps_recorder
+from invad.training.recorded import choose_compile, compile_errors, make_forward, steps_recorder
 from invad.training.schedule import ended, last_epoch, learning_rate_at
 from invad.training.setup import (
     Images,
@@ -217,7 +218,11 @@ def _start(
             recorded=steps_recorder(settings, processes),
         )
         try:
-            finish(job, _run(job, start, quiet=quiet))
+            with compile_errors() if settings.compile else nullcontext():
+                end = _run(job, start, quiet=quiet)
+            job.recorded = None  # and with it the memory of a step, which the end has use for
+            release()
+            finish(job, end)
         except BaseException:
             draw_what_there_is(job)
             raise

@@ -5,6 +5,7 @@ Adam, learning rate 1e-3 for every 8 images of a batch, betas (0, 0.99), gradien
 Reference: arXiv:2404.10760, section 5.1.
 """
 
+import warnings
 from collections.abc import Iterable
 
 import torch
@@ -22,6 +23,8 @@ def make_optimiser(parameters: Iterable[nn.Parameter], learning_rate: float) -> 
     parameters = list(parameters)
     device = parameters[0].device
     on_gpu, fused = device.type == "cuda", device.type in ("cpu", "cuda")
+    if on_gpu:  # the first steps of those that are recorded are not yet
+        warnings.filterwarnings("ignore", message="This instance was constructed with capturable=True")
     rate = torch.tensor(learning_rate, device=device) if on_gpu else learning_rate
     return torch.optim.Adam(parameters, lr=rate, betas=BETAS, eps=EPSILON, fused=fused, capturable=on_gpu)
 

@@ -7,15 +7,17 @@ most of a minute, which a long run has back.
 Reference: decision 019, which has the measurements.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from invad.errors import SettingsError
+from invad.errors import RunError, SettingsError
 from invad.model.invad import Loss
 from invad.processes import Processes
+from invad.recording import beside_others, recorded_as
 from invad.settings import Precision, TrainSettings
 from invad.training.step import Forward, Step, forward_loss
 
@@ -47,7 +49,8 @@ class RecordedSteps:
     def __call__(self, take: Take, features: Sequence[Tensor]) -> Step:
         """Take a step on features; the loss and the gradients' norm are the caller's own."""
         if self._taken < WARM_UP:
-            step = _beside(take, features)
+            with beside_others(features[0].device):
+                step = take(features)
             self._taken += 1
             return step
         if self._recorded is None and self._recordable:
@@ -62,7 +65,7 @@ class RecordedSteps:
         features = [level.clone() for level in features]
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with recorded_as(graph, features[0].device):
                 step = take(features)
         except RuntimeError:
             self._recordable = False
@@ -89,16 +92,6 @@ class _Recorded:
         self.graph.replay()
         loss, norm = self.step
         return loss.clone(), norm.clone()
-
-
-def _beside(take: Take, features: Sequence[Tensor]) -> Step:
-    """Take a step beside the stream that others use, as recording does."""
-    here, beside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    beside.wait_stream(here)
-    with torch.cuda.stream(beside):
-        step = take(features)
-    here.wait_stream(beside)
-    return step
 
 
 def steps_recorder(settings: TrainSettings, processes: Processes) -> RecordedSteps | None:
@@ -133,7 +126,7 @@ def make_forward(settings: TrainSettings, processes: Processes, notify: Callable
     Args:
         settings: of the run, with their choice of compiling.
         processes: which this is.
-        notify: is told where compiling fails, after which the run goes on without.
+        notify: is told where compiling fails before a step is taken, after which the run goes on without.
     """
     if not settings.compile or not whole_steps_on_one_gpu(settings, processes):
         return forward_loss
@@ -158,3 +151,17 @@ def _compiled(notify: Callable[[str], None]) -> Forward:
         return compute(trainee, features, weight, loss, precision)
 
     return forward
+
+
+@contextmanager
+def compile_errors() -> Iterator[None]:
+    """A context that says what to do where compiling fails on the way back through a step."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        raise RunError(
+            f"the steps could not be compiled ({str(error).strip().splitlines()[0]}). Start a new run with "
+            f"--compile False"
+        ) from error

@@ -49,8 +49,8 @@ def reproduce(path: Path | str, out: Path | str, *, quiet: bool = False) -> Repr
         )
     settings = run.settings()
     processes = start_processes(settings.device)
-    if not whole_steps_on_one_gpu(settings, processes):
-        settings = replace(settings, compile=False)  # the run may have been trained on another machine
+    compiled = bool(settings.compile) and whole_steps_on_one_gpu(settings, processes)  # perhaps not on this machine
+    settings = replace(settings, compile=compiled)
     images = open_images(open_data(settings), settings, processes, quiet=True)
     require_same_images(run, images)
     _require_test_set(run)
