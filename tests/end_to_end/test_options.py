@@ -6,7 +6,8 @@ import pytest
 
 from invad.cli.main import VERBS, parse
 
-SETTINGS = """accumulate batch-size blocks blur cache cache-dir cache-memory checkpoint-every choose-by classes data
+SETTINGS = """accumulate batch-size blocks blur cache cache-dir cache-memory checkpoint-every choose-by classes compile
+data
 device encoder epochs eval-every feature-disk feature-memory gradient-clip held-back image-size keep
 latent-channels later-rates learning-rate levels loss loss-weight model no-resize-levels no-skip-unreadable
 no-validation patience precision recipe resize-levels schedule seed skip-unreadable split standardise steps
