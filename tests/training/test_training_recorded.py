@@ -50,12 +50,12 @@ def test_long_runs_on_one_gpu_are_compiled(
 
 @pytest.mark.parametrize("processes", [CPU, TWO_GPUS])
 def test_compiling_elsewhere_is_refused(processes: Processes) -> None:
-    with pytest.raises(SettingsError, match="compile is for batches computed at once on one NVIDIA GPU"):
+    with pytest.raises(SettingsError, match="compile is for one process on an NVIDIA GPU"):
         choose_compile(TrainSettings(compile=True), 10, processes)
 
 
 def test_compiling_batches_in_parts_is_refused() -> None:
-    with pytest.raises(SettingsError, match="batches in 2 parts; leave it out"):
+    with pytest.raises(SettingsError, match="accumulate 2; leave it out"):
         choose_compile(TrainSettings(compile=True, accumulate=2), 10, GPU)
 
 

@@ -113,8 +113,8 @@ def choose_compile(settings: TrainSettings, steps: int, processes: Processes) ->
     possible = whole_steps_on_one_gpu(settings, processes)
     if settings.compile and not possible:
         raise SettingsError(
-            f"compile is for batches computed at once on one NVIDIA GPU, not for {processes.count} processes on "
-            f"{processes.device.type} and batches in {settings.accumulate} parts; leave it out"
+            f"compile is for one process on an NVIDIA GPU that computes batches at once; here the device is "
+            f"{processes.device.type}, processes {processes.count}, accumulate {settings.accumulate}; leave it out"
         )
     wanted = possible and steps >= COMPILE_STEPS if settings.compile is None else settings.compile
     return replace(settings, compile=wanted)
