@@ -32,9 +32,9 @@ from invad.presets import GRADIENT_CLIP, MODELS, learning_rate
 from invad.processes import Processes
 from invad.settings import Precision, TrainSettings
 from invad.training.features import DTYPES
+from invad.training.gpu_steps import WARM_UP, RecordedSteps, make_forward
 from invad.training.optimisation import BETAS, make_optimiser
 from invad.training.parallel import make_trainee
-from invad.training.recorded import WARM_UP, RecordedSteps, make_forward
 from invad.training.step import Step, train_step
 from literal import LiteralInvAD
 

@@ -28,10 +28,10 @@ from invad.inference.scorer import folded_scorer
 from invad.model import InvAD, build_model
 from invad.processes import Processes
 from invad.settings import Precision
-from invad.training import loop, recorded
+from invad.training import gpu_steps, loop
+from invad.training.gpu_steps import RecordedSteps
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
-from invad.training.recorded import RecordedSteps
 from invad.training.step import train_step
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -148,7 +148,7 @@ def test_recorded_steps_give_the_same_bits(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: Precision
 ) -> None:
     chosen = settings(photos, precision=precision, recipe="aligned", steps=30, epochs=None)
-    replayed, original = [], recorded.RecordedSteps.ready
+    replayed, original = [], gpu_steps.RecordedSteps.ready
 
     def ready(self: RecordedSteps, features: Any) -> bool:
         replayed.append(original(self, features))

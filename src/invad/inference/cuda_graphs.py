@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from invad.recording import beside_others, recorded_as
+from invad.cuda_recording import beside_others, recorded_as
 
 MOST_SHAPES = 16
 """Shapes of input that are recorded, each of which holds memory; those that come later are computed without."""

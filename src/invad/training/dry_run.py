@@ -22,11 +22,11 @@ from invad.processes import Processes, start_processes
 from invad.runs import build_from
 from invad.settings import TrainSettings, given
 from invad.training.features import BLOCK, DTYPES, GIB, Kept, feature_bytes, feature_shapes, place_among
+from invad.training.gpu_steps import WARM_UP, choose_compile, make_forward, steps_recorder
 from invad.training.loop import epoch_batches, run_steps
 from invad.training.memory import InPieces, encode, memory_errors
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
-from invad.training.recorded import WARM_UP, choose_compile, make_forward, steps_recorder
 from invad.training.setup import FITTED, feature_budget, fit_indices, open_data, open_images
 from invad.training.step import Step, fit_into_memory, forward_loss, possible_parts, train_step
 

@@ -20,9 +20,9 @@ from invad.runs import Run
 from invad.settings import TrainSettings, given
 from invad.training.curve import write_curve
 from invad.training.features import Features
+from invad.training.gpu_steps import RecordedSteps
 from invad.training.held_back import held_back_loss
 from invad.training.progress import Progress
-from invad.training.recorded import RecordedSteps
 from invad.training.scale import colour_scale
 from invad.training.schedule import base_rate, cooling_since, ended, exhausted
 from invad.training.setup import Images, tell

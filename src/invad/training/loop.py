@@ -23,6 +23,7 @@ from invad.processes import Processes, start_processes
 from invad.runs import Run, load_untrained, reaching
 from invad.settings import TrainSettings, given, require_rate
 from invad.training.features import Features, open_features
+from invad.training.gpu_steps import choose_compile, compile_errors, make_forward, steps_recorder
 from invad.training.interrupt import Interrupt
 from invad.training.job import Job, checkpoint_due, draw_what_there_is, finish, judge, report, save, watch
 from invad.training.memory import memory_errors, release
@@ -30,7 +31,6 @@ from invad.training.optimisation import make_optimiser, set_rate
 from invad.training.parallel import make_trainee
 from invad.training.progress import Progress
 from invad.training.rates import nothing_left, record_rates, require_rates_ahead, with_rate
-from invad.training.recorded import choose_compile, compile_errors, make_forward, steps_recorder
 from invad.training.schedule import ended, last_epoch, learning_rate_at
 from invad.training.setup import (
     Images,

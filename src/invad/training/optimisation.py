@@ -18,7 +18,7 @@ EPSILON = 1e-8
 def make_optimiser(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.optim.Adam:
     """Return Adam as published, over these parameters; in one pass over them where the device can.
 
-    On an NVIDIA GPU it can be recorded (see `invad.training.recorded`), and its learning rate is a tensor there.
+    On an NVIDIA GPU it can be recorded (see `invad.training.gpu_steps`), and its learning rate is a tensor there.
     """
     parameters = list(parameters)
     device = parameters[0].device

@@ -12,8 +12,8 @@ from invad.evaluation import evaluate, open_test_set
 from invad.processes import start_processes
 from invad.runs import Run, differences
 from invad.saved_evaluation import read_request
+from invad.training.gpu_steps import whole_steps_on_one_gpu
 from invad.training.loop import train
-from invad.training.recorded import whole_steps_on_one_gpu
 from invad.training.setup import open_data, open_images, require_same_images
 
 

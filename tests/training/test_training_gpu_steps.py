@@ -13,9 +13,8 @@ from invad.errors import RunError, SettingsError
 from invad.model import build_model
 from invad.model.decoder import ResidualBlock
 from invad.processes import Processes
-from invad.training import recorded
-from invad.training.parallel import Trainee
-from invad.training.recorded import (
+from invad.training import gpu_steps
+from invad.training.gpu_steps import (
     COMPILE_STEPS,
     RecordedSteps,
     choose_compile,
@@ -23,6 +22,7 @@ from invad.training.recorded import (
     make_forward,
     steps_recorder,
 )
+from invad.training.parallel import Trainee
 from invad.training.step import forward_loss
 
 CPU = Processes(device=torch.device("cpu"))
@@ -110,8 +110,8 @@ def test_a_step_that_cannot_be_recorded_is_taken(monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
-    monkeypatch.setattr(recorded, "recorded_as", refused)
-    monkeypatch.setattr(recorded, "beside_others", lambda device: nullcontext())
+    monkeypatch.setattr(gpu_steps, "recorded_as", refused)
+    monkeypatch.setattr(gpu_steps, "beside_others", lambda device: nullcontext())
     steps, taken = RecordedSteps(), []
 
     def take(features: Any) -> Any:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from invad.cuda_recording import beside_others, recorded_as
 from invad.errors import RunError, SettingsError
 from invad.model.invad import Loss
 from invad.processes import Processes
-from invad.recording import beside_others, recorded_as
 from invad.settings import Precision, TrainSettings
 from invad.training.step import Forward, Step, forward_loss
 
