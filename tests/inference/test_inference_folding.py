@@ -1,4 +1,4 @@
-"""The folded model is the same function, and the products of neighbours are the products of resized levels."""
+"""The folded model is the same function, and its map, computed at the levels' own sizes, that of resized levels."""
 
 import pytest
 import torch

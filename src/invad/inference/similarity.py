@@ -1,13 +1,14 @@
 """The anomaly map from two pyramids without a tensor of all channels at the finest size.
 
-The published map resizes every level to the finest one before it compares. Bilinear resizing is linear, and each
-value of a resized level is a mean of four neighbours: so the product of two resized levels is a mean of products of
-neighbours, which are computed where the level is small and then resized themselves. With t the place between two rows,
+The published map resizes every level to the finest one before it compares. Bilinear resizing is linear, so the product
+of two resized levels comes from products at the level's own size, which are resized themselves. With t the place
+between two neighbours a_0 and a_1, and b_0 and b_1,
 
     ((1 - t) a_0 + t a_1) ((1 - t) b_0 + t b_1)
-        = (1 - t)^2 a_0 b_0 + t^2 a_1 b_1 + t (1 - t) (a_0 b_1 + a_1 b_0),
+        = (1 - t) a_0 b_0 + t a_1 b_1 - t (1 - t) (a_1 - a_0) (b_1 - b_0):
 
-and the same again for columns. The last resize and the Gaussian blur are linear too: one matrix on each side does both.
+the product is resized like the levels, less a share of the product of differences. The same holds for rows and columns.
+The last resize and the Gaussian blur are linear too: one matrix on each side does both.
 
 Reference: arXiv:2404.10760, section 3.4; the plain form is `invad.scoring.anomaly_map`.
 """
@@ -16,7 +17,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -44,8 +44,8 @@ class MapHead(nn.Module):
         finest = levels[0]
         self.count = len(levels)
         for i, level in enumerate(levels[1:], start=1):
-            self._keep(f"rows_{i}", _product_matrix(finest[0], level[0]))  # (h_0, 2 h_i)
-            self._keep(f"columns_{i}", _product_matrix(finest[1], level[1]).T)  # (2 w_i, w_0)
+            self._keep(f"rows_{i}", _product_matrix(finest[0], level[0]))  # (h_0, 2 h_i - 1)
+            self._keep(f"columns_{i}", _product_matrix(finest[1], level[1]).T)  # (2 w_i - 1, w_0)
         self._keep("rows", _blur(size[0], sigma) @ _resize_matrix(size[0], finest[0]))  # (H, h_0)
         self._keep("columns", (_blur(size[1], sigma) @ _resize_matrix(size[1], finest[1])).T)  # (w_0, W)
 
@@ -55,14 +55,16 @@ class MapHead(nn.Module):
     def forward(self, features: Sequence[Tensor], predictions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Return maps (B, H, W) in [0, 2] and scores (B,), of levels (B, C_i, h_i, w_i), fine to coarse."""
         exact = torch.promote_types(features[0].dtype, torch.float32)
-        f = [F.normalize(level.to(exact), dim=1) for level in features]
-        p = [F.normalize(level.to(exact), dim=1) for level in predictions]
-        dot, square_f, square_p = _dot(f[0], p[0]), _dot(f[0], f[0]), _dot(p[0], p[0])  # (B, h_0, w_0)
+        f, p = ([level.to(exact) for level in levels] for levels in (features, predictions))
+        (length_f, square_f), (length_p, square_p) = _length(f[0]), _length(p[0])
+        dot = _dot(f[0], p[0]) / (length_f * length_p)  # (B, h_0, w_0)
         for i in range(1, self.count):
             rows, columns = self.get_buffer(f"rows_{i}").to(exact), self.get_buffer(f"columns_{i}").to(exact)
-            dot = dot + rows @ _neighbours(f[i], p[i]) @ columns
-            square_f = square_f + rows @ _neighbours_square(f[i]) @ columns
-            square_p = square_p + rows @ _neighbours_square(p[i]) @ columns
+            (unit_f, same_f), (unit_p, same_p) = _unit(f[i]), _unit(p[i])
+            steps_f, steps_p = _steps(unit_f), _steps(unit_p)
+            dot = dot + rows @ _products(_dot(unit_f, unit_p), steps_f, steps_p) @ columns
+            square_f = square_f + rows @ _products(same_f, steps_f, steps_f) @ columns
+            square_p = square_p + rows @ _products(same_p, steps_p, steps_p) @ columns
         distance = 1.0 - dot / (square_f * square_p).sqrt().clamp_min(1e-8)
         maps = self.get_buffer("rows").to(exact) @ distance @ self.get_buffer("columns").to(exact)  # (B, H, W)
         return maps, image_score(maps)
@@ -77,35 +79,29 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(dim=1)
 
 
-def _neighbours(a: Tensor, b: Tensor) -> Tensor:
-    """Products of a and b (B, C, h, w) at every position and between neighbours, in the order of `_blocks`."""
-    up, down, left, right = slice(None, -1), slice(1, None), slice(None, -1), slice(1, None)
-    return _blocks(
-        _dot(a, b),
-        _dot(a[..., left], b[..., right]) + _dot(a[..., right], b[..., left]),
-        _dot(a[..., up, :], b[..., down, :]) + _dot(a[..., down, :], b[..., up, :]),
-        _dot(a[..., up, left], b[..., down, right])
-        + _dot(a[..., down, right], b[..., up, left])
-        + _dot(a[..., up, right], b[..., down, left])
-        + _dot(a[..., down, left], b[..., up, right]),
-    )
+def _length(a: Tensor) -> tuple[Tensor, Tensor]:
+    """The lengths to divide a level (B, C, h, w) by, never 0, and the squares of what is left: 1, or 0 where a is 0."""
+    length = torch.linalg.vector_norm(a, dim=1)
+    never_0 = length.clamp_min(1e-12)
+    return never_0, (length / never_0).square()
 
 
-def _neighbours_square(a: Tensor) -> Tensor:
-    """`_neighbours` of a with itself, where half of the products are equal."""
-    return _blocks(
-        _dot(a, a),
-        2.0 * _dot(a[..., :-1], a[..., 1:]),
-        2.0 * _dot(a[..., :-1, :], a[..., 1:, :]),
-        2.0 * (_dot(a[..., :-1, :-1], a[..., 1:, 1:]) + _dot(a[..., :-1, 1:], a[..., 1:, :-1])),
-    )
+def _unit(a: Tensor) -> tuple[Tensor, Tensor]:
+    """A level (B, C, h, w) with vectors of length 1, and their squares (B, h, w)."""
+    length, square = _length(a)
+    return a / length[:, None], square
 
 
-def _blocks(same: Tensor, beside: Tensor, below: Tensor, across: Tensor) -> Tensor:
-    """[[same, beside], [below, across]] as (B, 2 h, 2 w), zeros where there is no neighbour."""
-    top = torch.cat([same, F.pad(beside, (0, 1))], dim=-1)
-    bottom = torch.cat([F.pad(below, (0, 0, 0, 1)), F.pad(across, (0, 1, 0, 1))], dim=-1)
-    return torch.cat([top, bottom], dim=-2)
+def _steps(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The differences of a level (B, C, h, w) to the next column, to the next row, and of the former to the latter."""
+    across = a[..., 1:] - a[..., :-1]
+    return across, a[..., 1:, :] - a[..., :-1, :], across[..., 1:, :] - across[..., :-1, :]
+
+
+def _products(same: Tensor, a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
+    """The products of two levels (B, h, w), and those of their steps behind and below: (B, 2 h - 1, 2 w - 1)."""
+    across, down, both = (_dot(x, y) for x, y in zip(a, b, strict=True))
+    return torch.cat([torch.cat([same, across], dim=-1), torch.cat([down, both], dim=-1)], dim=-2)
 
 
 def _resize_matrix(target: int, source: int) -> NDArray[np.float64]:
@@ -119,15 +115,11 @@ def _resize_matrix(target: int, source: int) -> NDArray[np.float64]:
 
 
 def _product_matrix(target: int, source: int) -> NDArray[np.float64]:
-    """The (target, 2 source) matrix from products of positions with themselves, and with the next one, to resized."""
+    """The (target, 2 source - 1) matrix from products at positions, and of differences behind them, to resized."""
     first, t = _places(target, source)
-    following = np.minimum(first + 1, source - 1)
-    matrix = np.zeros((target, 2 * source))
-    each = np.arange(target)
-    np.add.at(matrix, (each, first), (1.0 - t) ** 2)
-    np.add.at(matrix, (each, following), t**2)
-    np.add.at(matrix, (each, source + first), t * (1.0 - t))
-    return matrix
+    shares = np.zeros((target, source))
+    shares[np.arange(target), first] = -t * (1.0 - t)
+    return np.hstack([_resize_matrix(target, source), shares[:, : source - 1]])
 
 
 def _places(target: int, source: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
