@@ -14,6 +14,7 @@ from pathlib import Path
 
 import invad
 from invad.data import make_synthetic
+from invad.data.images import is_image
 
 SMALL = invad.TrainSettings(encoder="analytic", image_size=(64,), blocks=(1, 1, 1), batch_size=8)
 
@@ -34,7 +35,7 @@ def main() -> None:
         parser.error("--run, --normal and --fresh belong together")
 
     run, normal, fresh = given if all(given) else small_run(Path(tempfile.mkdtemp()), options.steps)
-    photos = sorted(path for path in fresh.rglob("*") if path.is_file())
+    photos = sorted(path for path in fresh.rglob("*") if is_image(path.name))
     scores = [prediction.score for prediction in invad.load(run).stream(photos)]
     for rate in options.rates:
         calibration = invad.calibrate(run, normal=[normal], false_alarms=rate, overwrite=True, quiet=True)

@@ -1,10 +1,11 @@
 """Export a run as one ONNX file, run it by ONNX Runtime alone, and see that both say the same.
 
-    pip install 'invad[export]'
+    pip install '.[export]'
     python examples/run_the_exported_file.py
     python examples/run_the_exported_file.py --run runs/parts --photos new --out parts.onnx
 
-`alone` is all that a line needs: it imports nothing of invad. The first command trains a small model.
+`alone` is all that a line needs: it imports nothing of invad, and gives the file photos as a person sees them. The
+first command trains a small model.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import invad
 from invad.data import make_synthetic
+from invad.data.images import is_image
 from invad.inference import export
 
 SMALL = invad.TrainSettings(encoder="analytic", image_size=(96,), blocks=(1, 1, 1), batch_size=8, held_back=0.2)
@@ -24,12 +26,13 @@ def alone(model: Path, photos: list[Path]) -> tuple[list[float], float | None]:
     """Return the scores of the photos, and the threshold that rides in the file, if one does."""
     import numpy as np
     import onnxruntime
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     session = onnxruntime.InferenceSession(model)
     scores = []
     for photo in photos:
-        pixels = np.asarray(Image.open(photo).convert("RGB"))  # (H, W, 3), of any size
+        upright = ImageOps.exif_transpose(Image.open(photo))  # turned as its EXIF flag says
+        pixels = np.asarray(upright.convert("RGB"))  # (H, W, 3), of any size
         _map, (score,) = session.run(["map", "score"], {"images": pixels[None]})
         scores.append(float(score))
     decision = json.loads(session.get_modelmeta().custom_metadata_map["invad"])["decision"]
@@ -48,7 +51,7 @@ def main() -> None:
     work = Path(tempfile.mkdtemp())
     fabric = make_synthetic(work / "photos", train=100, good=3, defective=1, size=96)[1]
     run = options.run or small_run(work, fabric, options.steps)
-    photos = sorted(path for path in (options.photos or fabric / "test").rglob("*") if path.is_file())
+    photos = sorted(path for path in (options.photos or fabric / "test").rglob("*") if is_image(path.name))
     out = options.out or work / "fabric.onnx"
     try:
         exported = export(run, out, to="onnx")

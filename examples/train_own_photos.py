@@ -40,7 +40,7 @@ def main() -> None:
     predictor = invad.load(run.path)
     worst = evaluation.records[evaluation.scores.argmax()].image
     prediction = predictor(worst)
-    print(f"least normal: {worst.relative_to(photos.resolve())}")
+    print(f"least normal: {worst}")
     print(f"score {prediction.score:.3f}, anomalous: {prediction.anomalous}")
     for region in prediction.regions:
         print(f"  {region.area} pixels in {region.box}, the highest at {region.at}")

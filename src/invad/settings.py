@@ -105,8 +105,8 @@ class TrainSettings:
     """The length of the run in steps of the optimiser, rounded to whole epochs; not beside epochs. None: paper by
     epochs; aligned 20 passes over the images, but at least 400 and at most 20,000 steps."""
     epochs: int | None = None
-    """The length of the run in passes over the training images. None: by steps, or in the recipe paper mvtec, mvtec3d
-    and medical 300; visa, coco, realiad and folder 100; synthetic 30."""
+    """The length of the run in passes over the training images. None: as steps say; by the recipe paper 300 for
+    mvtec, mvtec3d and medical, 100 for visa, coco, realiad and folder, 30 for synthetic."""
     batch_size: int | None = None
     """Images per step, of all processes together; a last short batch is dropped, unless it is the only one. None: paper
     32, aligned 16."""
@@ -156,7 +156,8 @@ class TrainSettings:
     decisions. A class of fewer than ten gives none. None: 0 for published data sets, 0.1 for others."""
     patience: int | None = None
     """Stop after so many epochs in which the loss on the images held back did not get smaller (schedule cooldown: begin
-    to end); 0: never. None: paper 0; aligned a fifth of the epochs, where images are held back."""
+    to end); 0: never. None: paper 0; aligned a fifth of the epochs, at least three, where images are held
+    back."""
     keep: Literal["last", "best"] = "last"
     """Which weights count in the end: those after the last epoch, or those with the smallest loss on the images held
     back."""
@@ -170,7 +171,8 @@ class TrainSettings:
     checkpoint_every: float = 60.0
     """Seconds between two checkpoints, at least; the end of the run writes one, too."""
     track: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = ()
-    """Where to log the run too, beside its own log.jsonl (needs the extra `tracking`)."""
+    """Where to log the run too, beside its own log.jsonl (tensorboard needs the extra `tracking`, the others
+    the package of their name)."""
 
     def __post_init__(self) -> None:
         _check(self)

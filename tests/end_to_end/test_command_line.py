@@ -136,10 +136,10 @@ def test_interrupted_and_resumed_equals_uninterrupted(
 ) -> None:
     import signal
 
-    from invad.training import loop
+    from invad.training import stepper
 
     steps = 0
-    original: Callable[..., object] = loop.train_step
+    original: Callable[..., object] = stepper.train_step
 
     def interrupting(*args: object, **options: object) -> object:
         nonlocal steps
@@ -149,7 +149,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(
         return original(*args, **options)
 
     out = tmp_path / "c"
-    monkeypatch.setattr(loop, "train_step", interrupting)
+    monkeypatch.setattr(stepper, "train_step", interrupting)
     argv = ["train", "--data", f"folder:{data}", "--out", str(out), "--epochs", "2", "--batch-size", "4", *SMALL]
     assert run(argv) == 130
     assert f"invad train --resume {out}" in capsys.readouterr().err
@@ -277,6 +277,22 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(
     monkeypatch.setattr(os, "fsync", full)
     fails(capsys, train_args(f"folder:{data}", tmp_path / "run"), "No space left on device")
     fails(capsys, ["evaluate", str(tmp_path / "run")], "is not a run")
+
+
+def test_training_says_what_its_thresholds_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_synthetic(tmp_path / "set", train=10, good=1, defective=1, size=64)
+    assert run(train_args(f"folder:{tmp_path / 'set/fabric'}", tmp_path / "run")) == 0
+    said = capsys.readouterr().out
+    assert "thresholds: from 1 normal images held back in training; about 50 % of good ones" in said
+    assert f"invad calibrate {tmp_path / 'run'} --normal FOLDER --overwrite\n" in said
+
+
+@pytest.mark.parametrize("argv", [["data"], ["data", "--help"], ["marks", "-h"]])
+def test_help_of_several_verbs(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(argv) == 0
+    said = capsys.readouterr().out
+    words = [verb.split()[1] for verb in VERBS if verb.startswith(f"{argv[0]} ")]
+    assert words and all(f"  {word} " in said for word in words) and "  train " not in said
 
 
 def test_help_lists_every_verb_and_importing_is_light() -> None:

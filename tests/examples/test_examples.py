@@ -83,6 +83,16 @@ def test_example_runs_and_what_it_prints_holds(
     holds(name, printed, tmp_path)
 
 
+def test_calibrating_passes_over_what_is_no_photo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = runpy.run_path(str(EXAMPLES[0].with_name("calibrate_for_a_false_alarm_rate.py")))
+    model, normal, fresh = example["small_run"](tmp_path, 5)
+    (fresh / ".DS_Store").write_bytes(b"Bud1")
+    arguments = ("--run", str(model), "--normal", str(normal), "--fresh", str(fresh), "--rates", "0.2")
+    assert "of 99 fresh ones" in run("calibrate_for_a_false_alarm_rate", arguments, tmp_path, monkeypatch, capsys)
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_example_is_short_and_says_how_to_run_it(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """Every format and precision: a file that scores as its run does, whatever size the photos have, or is refused."""
 
 import json
+import runpy
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import invad
+from invad.cli import evaluation as cli_evaluation
 from invad.cli.main import run as invad_command
 from invad.colours import ColourScale
 from invad.data import make_synthetic, read_image
@@ -87,6 +89,19 @@ def test_a_file_is_evaluated_as_its_run(trained: Path, exported: Callable[[str],
     assert json.loads((tmp_path / "found/results-exact.json").read_text())["mean"] == found.results[0].mean
 
 
+def test_a_file_without_tables_is_not_resampled(
+    trained: Path, exported: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Intervals stand in written tables alone."""
+    asked: list[int] = []
+    monkeypatch.setattr(cli_evaluation, "evaluate", lambda *args, **options: asked.append(options["bootstrap"]))
+    monkeypatch.setattr(cli_evaluation, "is_first", lambda: False)
+    data = ["--data", *Run.open(trained).settings().data]
+    for more in ([str(exported("onnx"))], [str(exported("onnx")), "--out", "found"], [str(trained)]):
+        assert invad_command(["evaluate", *more, *data]) == 0
+    assert asked == [0, 200, 200]
+
+
 def test_a_file_says_what_it_needs_to_be_evaluated(
     trained: Path, exported: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -114,6 +129,15 @@ def test_a_file_scores_as_its_run(kind: str, trained: Path, exported: Callable[[
         (maps, scores), (wanted, wanted_scores) = scorer(photos(*shape)), reference(photos(*shape))
         assert np.abs(maps - wanted).max() < 0.02 * wanted.max()
         assert np.abs(scores - wanted_scores).max() < 0.02 * wanted.max()
+
+
+def test_the_example_turns_photos_as_they_are_turned_here(exported: Callable[[str], Path], tmp_path: Path) -> None:
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples/run_the_exported_file.py"))
+    flags = Image.Exif()
+    flags[0x0112] = 6  # to be turned by a quarter, to the model's size
+    Image.fromarray(photos(1, 96, 64)[0]).save(tmp_path / "photo.png", exif=flags)
+    (score,), _ = example["alone"](exported("onnx"), [tmp_path / "photo.png"])
+    assert score == pytest.approx(invad.load(exported("onnx"))(tmp_path / "photo.png").score, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -11,7 +11,7 @@ import pytest
 
 from invad import Run, TrainSettings
 from invad.checkpoint import list_checkpoints
-from invad.training import loop
+from invad.training import stepper
 
 
 def small(data: Path, **changes: Any) -> TrainSettings:
@@ -39,7 +39,7 @@ def weights(run: Run) -> bytes:
 
 def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], object]) -> None:
     """Have something happen right before a step, counted from 1; once, so that a resumed run is left alone."""
-    steps, original = 0, loop.train_step
+    steps, original = 0, stepper.train_step
 
     def watched(*args: Any, **options: Any) -> Any:
         nonlocal steps
@@ -48,7 +48,7 @@ def at_step(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[], obje
             act()
         return original(*args, **options)
 
-    monkeypatch.setattr(loop, "train_step", watched)
+    monkeypatch.setattr(stepper, "train_step", watched)
 
 
 def ctrl_c() -> None:

@@ -33,7 +33,7 @@ def test_nothing_is_written(
     assert everything(tmp_path, small_set) == before
     out = capsys.readouterr().out
     assert "22 images of 2 classes to learn from, 2 held back" in out
-    assert "3 epochs" in out and "(5 steps of" in out and "kept on disk" in out and "nothing was written" in out
+    assert "3 epochs" in out and "(5 steps of" in out and "kept on disk" in out and "no run was made" in out
 
 
 def test_the_plan_is_that_of_the_run(small_set: Path, untouched: Run) -> None:

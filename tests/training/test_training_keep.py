@@ -21,7 +21,7 @@ from invad.errors import ImageError, RunError
 from invad.processes import Processes
 from invad.runs import differences, environment
 from invad.settings import MAY_CHANGE, TrainSettings
-from invad.training import job, loop
+from invad.training import job, loop, stepper
 from invad.training.loop import epoch_batches
 
 
@@ -204,7 +204,7 @@ def test_a_run_that_was_stopped_has_a_curve(
 
 def once_no_number(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Have one step give a loss that is no number, as a fault of memory might."""
-    steps, original = 0, loop.train_step
+    steps, original = 0, stepper.train_step
 
     def faulty(*args: Any, **options: Any) -> Any:
         nonlocal steps
@@ -212,7 +212,7 @@ def once_no_number(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
         loss, norm = original(*args, **options)
         return (loss * float("nan") if steps == step else loss), norm
 
-    monkeypatch.setattr(loop, "train_step", faulty)
+    monkeypatch.setattr(stepper, "train_step", faulty)
 
 
 @pytest.mark.parametrize("step", [1, 8])
@@ -251,15 +251,15 @@ IN_TWO = """
 import os, sys
 from pathlib import Path
 from invad.cli.main import run
-from invad.training import held_back, loop
-victim, steps, original = Path(sys.argv[3]), 0, loop.train_step
+from invad.training import held_back, stepper
+victim, steps, original = Path(sys.argv[3]), 0, stepper.train_step
 def watched(*args, **options):
     global steps
     steps += 1
     if steps == 5 and os.environ["RANK"] == "1":
         victim.write_bytes(b"corrupt")
     return original(*args, **options)
-loop.train_step = watched
+stepper.train_step = watched
 held_back.BLOCK = 1  # so that the second process has some to read
 sys.exit(run(["train", "--config", sys.argv[1], "--out", sys.argv[2], "--quiet"]))
 """

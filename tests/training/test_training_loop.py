@@ -21,7 +21,7 @@ from invad.errors import ImageError, RunError, SettingsError
 from invad.model.analytic import AnalyticEncoder
 from invad.processes import Processes
 from invad.saved_evaluation import read_request
-from invad.training import job, loop
+from invad.training import job, loop, stepper
 from invad.training.dry_run import dry_run
 from invad.training.setup import build_untrained, open_data, open_images, open_source, tell
 
@@ -144,15 +144,15 @@ import resource, sys
 from dataclasses import replace
 from pathlib import Path
 from invad.cli.main import run
-from invad.training import loop
-steps, original = 0, loop.train_step
+from invad.training import stepper
+steps, original = 0, stepper.train_step
 def watched(*args, **options):
     global steps
     steps += 1
     if steps == 8:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
     return original(*args, **options)
-loop.train_step = watched
+stepper.train_step = watched
 sys.exit(run(["train", "--config", sys.argv[1], "--out", sys.argv[2], "--quiet"]))
 """
 
@@ -339,14 +339,14 @@ def few_images(small_set: Path, folder: Path, count: int) -> Path:
 def test_memory_that_runs_out_makes_more_parts(
     small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = loop.train_step
+    original = stepper.train_step
 
     def small_memory(*args, **options):
         if len(args[2][0]) > 2 * options["parts"]:
             raise torch.OutOfMemoryError("out of memory")
         return original(*args, **options)
 
-    monkeypatch.setattr(loop, "train_step", small_memory)
+    monkeypatch.setattr(stepper, "train_step", small_memory)
     run = train(small(small_set), tmp_path / "a", quiet=True)
     assert [text for text in run.notices() if "computed in 2 parts" in text]
     monkeypatch.undo()
@@ -358,14 +358,14 @@ def test_a_resumed_run_goes_on_in_as_many_parts(
 ) -> None:
     """Each part has batch statistics of its own; memory may suffice when the run is resumed."""
     whole = train(small(small_set, accumulate=2), tmp_path / "whole", quiet=True)
-    original = loop.train_step
+    original = stepper.train_step
 
     def small_memory(*args, **options):
         if options["parts"] == 1:
             raise torch.OutOfMemoryError("out of memory")
         return original(*args, **options)
 
-    monkeypatch.setattr(loop, "train_step", small_memory)
+    monkeypatch.setattr(stepper, "train_step", small_memory)
     at_step(monkeypatch, 6, ctrl_c)
     with pytest.raises(KeyboardInterrupt):
         train(small(small_set), tmp_path / "run", quiet=True)

@@ -1,6 +1,5 @@
 """Memory that runs out anywhere in a training: less at a time, or a sentence on what to choose."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from invad.errors import RunError
 from invad.model import InvAD
 from invad.model.analytic import AnalyticEncoder
 from invad.runs import load_untrained
-from invad.training import loop
+from invad.training import loop, stepper
 from invad.training.dry_run import describe
 from invad.training.memory import InPieces, encode, memory_errors
 from invad.training.parallel import Trainee
@@ -126,8 +125,7 @@ def test_a_step_that_cannot_be_tried_again(small_set: Path, tmp_path: Path, monk
 
 
 def test_a_dry_run_takes_parts_too(small_set: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    home = sys.modules["invad.training.dry_run"]  # the package has a function of that name
-    original = home.train_step
+    original = stepper.train_step
 
     def limited(trainee: Any, optimiser: Any, features: list[Tensor], **options: Any) -> Any:
         if len(features[0]) > 2 * options["parts"]:
@@ -135,6 +133,6 @@ def test_a_dry_run_takes_parts_too(small_set: Path, monkeypatch: pytest.MonkeyPa
         return original(trainee, optimiser, features, **options)
 
     assert dry_run(small(small_set)).parts == 1
-    monkeypatch.setattr(home, "train_step", limited)
+    monkeypatch.setattr(stepper, "train_step", limited)
     plan = dry_run(small(small_set))
     assert plan.parts == 2 and "in 2 parts" in describe(plan)

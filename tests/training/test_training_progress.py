@@ -9,7 +9,7 @@ from small_runs import small
 
 from invad import train
 from invad.data import loading, read_image
-from invad.training import loop, progress
+from invad.training import progress, stepper
 from invad.training.progress import Progress
 
 
@@ -64,7 +64,7 @@ def test_the_log_is_right_after_the_first_epoch(
     cache: str, clock: Clock, small_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where features are kept nowhere, decoding an image takes 8 seconds, and a step one."""
-    original, ends = loop.train_step, []
+    original, ends = stepper.train_step, []
 
     def decode(path: Path) -> Any:
         clock.now += 8.0
@@ -77,7 +77,7 @@ def test_the_log_is_right_after_the_first_epoch(
 
     monkeypatch.setattr(loading, "read_image", decode)
     monkeypatch.setattr(loading, "threads", lambda: 1)
-    monkeypatch.setattr(loop, "train_step", step)
+    monkeypatch.setattr(stepper, "train_step", step)
     settings = small(small_set, feature_memory=0.0, cache=cache, cache_dir=str(tmp_path / "cache"), epochs=4)
     run = train(settings, tmp_path / "run", quiet=True)
     said = {event["total_steps"]: event["seconds_left"] for event in run.events() if event["event"] == "step"}

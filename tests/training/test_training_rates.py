@@ -19,7 +19,7 @@ from invad import Run, reproduce, resume, train
 from invad.checkpoint import Position, list_checkpoints
 from invad.cli.main import run as command
 from invad.errors import RunError, SettingsError
-from invad.training import loop, rates
+from invad.training import rates, stepper
 from invad.training.schedule import base_rate, learning_rate_at
 
 RATE = 0.00025
@@ -46,7 +46,7 @@ def resume_and_stop(run: Run, monkeypatch: pytest.MonkeyPatch, step: int, rate: 
 
 def no_number_above(monkeypatch: pytest.MonkeyPatch, rate: float, after: int) -> None:
     """Have every step after so many give a loss that is no number where the learning rate is above a bound."""
-    original = loop.train_step
+    original = stepper.train_step
 
     def faulty(*args: Any, **options: Any) -> Any:
         loss, norm = original(*args, **options)
@@ -55,7 +55,7 @@ def no_number_above(monkeypatch: pytest.MonkeyPatch, rate: float, after: int) ->
         spoilt = group["lr"] > rate and optimiser.state[group["params"][0]]["step"] > after
         return (loss * math.nan if spoilt else loss), norm
 
-    monkeypatch.setattr(loop, "train_step", faulty)
+    monkeypatch.setattr(stepper, "train_step", faulty)
 
 
 def rewrite(run: Run, *later: tuple[int, float]) -> None:

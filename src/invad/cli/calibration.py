@@ -63,6 +63,17 @@ class Calibrate:
         )
 
 
+def promise(calibration: Calibration, model: Path) -> str:
+    """Return what a model's overall threshold promises, and how to have another, in a line."""
+    threshold = calibration.overall
+    return (
+        f"thresholds: from {threshold.normal} normal images {calibration.images}; about "
+        f"{_percent(threshold.false_alarms)} of good ones will be flagged "
+        f"({_interval(threshold.false_alarm_interval)}). "
+        f"By more images: invad calibrate {model} --normal FOLDER --overwrite"
+    )
+
+
 def show(calibration: Calibration) -> None:
     """Print the thresholds, their promises, and what would make them tighter."""
     console = Console()

@@ -28,7 +28,7 @@ class Check:
     The exit status is 2 where something would stop a training or make its numbers wrong.
     """
 
-    data: Annotated[str, tyro.conf.Positional]
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="LAYOUT:ROOT")]
     """The data set as LAYOUT:ROOT, or its root alone."""
     classes: tuple[str, ...] = ()
     """The classes to check. None given: all, which must then be all that are published."""
@@ -105,7 +105,7 @@ class Fixture:
 
     layout: Annotated[Literal["mvtec", "visa", "mvtec3d", "realiad", "medical", "coco"], tyro.conf.Positional]
     """The published layout."""
-    root: Annotated[Path, tyro.conf.Positional]
+    root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The folder to make it in."""
 
     def run(self) -> None:
@@ -118,7 +118,7 @@ class Fixture:
 class Synthetic:
     """Make a data set to try things on: textures and objects, defects with exact masks, the same at every call."""
 
-    root: Annotated[Path, tyro.conf.Positional]
+    root: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The folder to make it in."""
     seed: int = 0
     """Another seed makes other images."""

@@ -34,7 +34,8 @@ class Evaluate:
     protocol: Literal["both", "exact", "paper"] = "both"
     """exact: every distinct score is a threshold; paper: the published toolbox's habits, for its numbers."""
     bootstrap: int = BOOTSTRAP
-    """Resamples for 95 % confidence intervals over images; 0: none."""
+    """Resamples for the 95 % confidence intervals over images, which stand in the written tables and the report; 0:
+    none."""
     threshold: float | None = None
     """The image score from which on an image counts as found: gives the recall of each type of defect. None: that of
     the run's calibration, if it has one."""
@@ -67,7 +68,7 @@ class Evaluate:
             views=self.views,
             split=self.split,
             protocols=protocols,
-            bootstrap=self.bootstrap,
+            bootstrap=self.bootstrap if self.out is not None or self.run_path.is_dir() else 0,
             threshold=self.threshold,
             save_maps=self.save_maps,
             out=self.out,

@@ -62,6 +62,9 @@ def run(argv: Sequence[str]) -> int:
         print(f"invad {__version__}")
         return 0
     verb, rest = split_verb(argv)
+    if verb is None and (group := usage_of(argv[0])) and argv[1:] in ([], ["-h"], ["--help"]):
+        print(group)
+        return 0
     if verb is None:
         print(f"invad: unknown command {' '.join(argv[:2])!r}\n\n{usage()}", file=sys.stderr)
         return 2
@@ -118,12 +121,30 @@ def _plain(command: type[Command]) -> Callable[[str, Sequence[str]], Command]:
     return lambda prog, args: tyro.cli(command, prog=prog, args=args)
 
 
+def usage_of(word: str) -> str | None:
+    """Return the list of verbs that begin with a word of several; None: there are none.
+
+    Example:
+        >>> print(usage_of("marks"))
+        usage: invad marks COMMAND ... (invad marks COMMAND --help for its options)
+        <BLANKLINE>
+          export            write what people marked as lists to calibrate and train from
+    """
+    lines = [_line(verb.removeprefix(f"{word} "), VERBS[verb][-1]) for verb in VERBS if verb.startswith(f"{word} ")]
+    first = f"usage: invad {word} COMMAND ... (invad {word} COMMAND --help for its options)"
+    return "\n".join([first, "", *lines]) if lines else None
+
+
+def _line(verb: str, text: str) -> str:
+    return f"  {verb:<18}{text}"
+
+
 def usage() -> str:
     """Return the list of verbs."""
-    lines = [f"  {verb:<18}{text}" for verb, (_, _, text) in VERBS.items()]
+    lines = [_line(verb, text) for verb, (_, _, text) in VERBS.items()]
     return "\n".join(
         [
-            "usage: invad COMMAND ... (invad COMMAND --help for its options)",
+            "usage: invad COMMAND ... (invad COMMAND --help for its options; invad --version)",
             "",
             *lines,
             "",

@@ -10,9 +10,9 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportWeights:
-    """Make a run of a checkpoint that the authors published; the downloads of `invad results` say where they are."""
+    """Make a run of a checkpoint that the authors published; `invad results --downloads` says where they are."""
 
-    file: Annotated[Path, tyro.conf.Positional]
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """The checkpoint, a .pth file. No code in it is run."""
     model: Literal["invad", "invad-lite"]
     """Which model it is."""

@@ -30,8 +30,8 @@ class Train:
     out: Path | None = None
     """The run folder to make."""
     resume: Path | None = None
-    """Go on with this run, with its own settings, instead of starting one; `--learning-rate X` beside it, and nothing
-    else, is the learning rate from here on."""
+    """Go on with this run, with its own settings, instead of starting one. Only `--learning-rate X`, the rate from
+    here on, and `--quiet` can stand beside it."""
     config: Path | None = None
     """A TOML file of settings; options given here override it."""
     dry_run: bool = False
@@ -49,7 +49,10 @@ class Train:
 
     def run(self) -> None:
         """Start a run, or go on with one."""
-        from invad.runs import Run
+        from invad.cli.calibration import promise
+        from invad.inference.calibration import read_calibration
+        from invad.inference.checksum import model_checksum
+        from invad.runs import Run, load_model
         from invad.training import resume, train
 
         if self.dry_run:
@@ -77,6 +80,8 @@ class Train:
                 print(f"stopped; go on with: invad train --resume {path}", file=sys.stderr)
             raise
         if is_first():
+            if calibration := read_calibration(run.path, model_checksum(load_model(run))):
+                print(promise(calibration, run.path))
             print(f"trained: {run.path}. Next: invad evaluate {run.path}")
 
     def _forecast(self) -> None:
@@ -86,7 +91,7 @@ class Train:
         if self.resume is not None:
             raise SettingsError("--dry-run looks ahead at a new run; leave out --resume")
         print(describe(dry_run(self.settings)))
-        print("nothing was written; without --dry-run the training begins")
+        print("no run was made; without --dry-run the training begins")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

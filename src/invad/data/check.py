@@ -37,7 +37,8 @@ def check_dataset(
     """Read every file of a data set and return what is wrong with it; arguments as `open_dataset`.
 
     Raises:
-        SettingsError: the layout is unknown.
+        SettingsError: no layout is given and several fit, or the set does not have such views or splits. A set that is
+            not laid out as it should be is among the errors.
     """
     try:
         data = open_dataset(spec, classes, views=views, split=split)

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Event, Thread
 from typing import TypeVar
@@ -28,7 +28,8 @@ from invad.training.memory import InPieces, encode, memory_errors
 from invad.training.optimisation import make_optimiser
 from invad.training.parallel import make_trainee
 from invad.training.setup import FITTED, feature_budget, fit_indices, open_data, open_images
-from invad.training.step import Step, fit_into_memory, forward_loss, possible_parts, train_step
+from invad.training.step import possible_parts
+from invad.training.stepper import Stepper
 
 Made = TypeVar("Made")
 
@@ -257,35 +258,26 @@ def _time_step(
     alone, here = Processes(device=features[0].device), len(features[0])
     trainee = make_trainee(model, alone)
     optimiser = make_optimiser(model.trained_parameters(), given(settings.learning_rate))
-    forward = make_forward(settings, processes, lambda text: None)
-    recorded = steps_recorder(settings, processes)
+    stepper = Stepper(
+        settings=settings,
+        trainee=trainee,
+        optimiser=optimiser,
+        parts=possible_parts(settings.accumulate, here),
+        together=False,
+        forward=make_forward(settings, processes, lambda text: None),
+        recorded=steps_recorder(settings, processes),
+        notify=lambda text: None,
+    )
     levels = [level.to(DTYPES[settings.arithmetic]) for level in features]
-
-    def take_on(chosen: Sequence[Tensor], parts: int = 1) -> Step:
-        return train_step(
-            trainee,
-            optimiser,
-            chosen,
-            loss_weight=given(settings.loss_weight),
-            loss=given(settings.loss),
-            clip=settings.gradient_clip,
-            precision=settings.arithmetic,
-            parts=parts,
-            forward=forward if parts == 1 else forward_loss,
-        )
-
-    def take(parts: int) -> Step:
-        return take_on(levels, parts) if recorded is None or parts > 1 else recorded(take_on, levels)
-
     trainee.train()
-    parts, seconds = possible_parts(settings.accumulate, here), []
-    for _ in range(2 if recorded is None else WARM_UP + 2):
+    seconds = []
+    for _ in range(2 if stepper.recorded is None else WARM_UP + 2):
         started = time.perf_counter()
-        (loss, _), parts = fit_into_memory(take, trainee, optimiser, parts, here, lambda text: None)
+        loss, _ = stepper(levels, given(settings.loss_weight))
         loss.item()  # waits for the accelerator
         seconds.append(time.perf_counter() - started)
-    first = 0.0 if recorded is None else sum(seconds[:-1]) - (len(seconds) - 1) * seconds[-1]
-    return max(0.0, first), seconds[-1], parts
+    first = 0.0 if stepper.recorded is None else sum(seconds[:-1]) - (len(seconds) - 1) * seconds[-1]
+    return max(0.0, first), seconds[-1], stepper.parts
 
 
 def _accelerator_bytes(device: torch.device, features: int) -> int:

@@ -20,13 +20,13 @@ from invad.runs import Run
 from invad.settings import TrainSettings, given
 from invad.training.curve import write_curve
 from invad.training.features import Features
-from invad.training.gpu_steps import RecordedSteps
 from invad.training.held_back import held_back_loss
 from invad.training.progress import Progress
 from invad.training.scale import colour_scale
 from invad.training.schedule import base_rate, cooling_since, ended, exhausted
 from invad.training.setup import Images, tell
-from invad.training.step import Forward, Step
+from invad.training.step import Step
+from invad.training.stepper import Stepper
 from invad.training.tracking import Trackers
 
 
@@ -44,14 +44,9 @@ class Job:
     learnt: Features
     held_back: Features | None
     trackers: Trackers
-    parts: int
-    """That a batch is computed in; memory that runs out makes them more."""
+    stepper: Stepper
     saved_at: float
     """When the last checkpoint was written, on the monotonic clock."""
-    forward: Forward
-    """Features -> loss, where a batch is computed at once."""
-    recorded: RecordedSteps | None
-    """Takes such steps together; None: they are taken as they are."""
 
 
 def report(job: Job, position: Position, step: Step, rate: float, progress: Progress) -> None:

@@ -5,9 +5,10 @@ the start; so a run that is stopped anywhere and resumed sees the same images in
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ from invad.training.setup import (
     tell,
     tell_resumed,
 )
-from invad.training.step import Step, fit_into_memory, forward_loss, possible_parts, train_step
+from invad.training.step import Step, possible_parts
+from invad.training.stepper import Stepper
 from invad.training.tracking import Trackers, require_trackers
 
 LOG_STEPS = 10
@@ -91,7 +93,8 @@ def resume(path: Path | str, *, learning_rate: float | None = None, quiet: bool 
     """Go on with a run that was stopped, from its newest whole checkpoint, to the end that its settings name.
 
     A run that is complete is returned as it is. Raises as `train` does, and RunError where the training images, or
-    settings that decide what is computed, are no longer those that the run was started with.
+    settings that decide what is computed, are no longer those that the run was started with, and where a learning rate
+    is given for a run that has no steps left.
 
     Args:
         path: the run folder.
@@ -201,6 +204,7 @@ def _start(
         trackers = Trackers(settings.track if processes.first else (), run, settings, start.total_steps)
         if processes.first:
             run.log(event="features", text=said)
+        notify = partial(tell, run)
         job = Job(
             run=run,
             settings=settings,
@@ -212,15 +216,22 @@ def _start(
             learnt=learnt,
             held_back=held_back,
             trackers=trackers,
-            parts=max(start.parts, possible_parts(settings.accumulate, _batch(settings, images), processes.count)),
+            stepper=Stepper(
+                settings=settings,
+                trainee=trainee,
+                optimiser=optimiser,
+                parts=max(start.parts, possible_parts(settings.accumulate, _batch(settings, images), processes.count)),
+                together=processes.several,
+                forward=make_forward(settings, processes, notify),
+                recorded=steps_recorder(settings, processes),
+                notify=notify,
+            ),
             saved_at=time.monotonic(),
-            forward=make_forward(settings, processes, lambda text: tell(run, text)),
-            recorded=steps_recorder(settings, processes),
         )
         try:
             with compile_errors() if settings.compile else nullcontext():
                 end = _run(job, start, quiet=quiet)
-            job.recorded = None  # and with it the memory of a step, which the end has use for
+            job.stepper.recorded = None  # and with it the memory of a step, which the end has use for
             release()
             finish(job, end)
         except BaseException:
@@ -268,7 +279,9 @@ def _run(job: Job, start: Position, *, quiet: bool) -> Position:
             last: Step | None = None
             try:
                 for step, rate, last in _epoch(job, position, steps):
-                    position = replace(position, step=step + 1, total_steps=epoch * steps + step + 1, parts=job.parts)
+                    position = replace(
+                        position, step=step + 1, total_steps=epoch * steps + step + 1, parts=job.stepper.parts
+                    )
                     if position.total_steps == start.total_steps + 1:
                         last[0].item()  # waits for the accelerator
                         progress.warm(position.total_steps)
@@ -309,31 +322,5 @@ def _epoch(job: Job, start: Position, steps: int) -> Iterator[tuple[int, float, 
 
 def _step(job: Job, features: list[Tensor], images: int) -> Step:
     """One step on this process's share of a batch; several processes average what each adds to the loss."""
-    s, here = job.settings, len(features[0])
-    weight = given(s.loss_weight) * here * job.processes.count / images
-
-    def take_on(levels: Sequence[Tensor], parts: int = 1) -> Step:
-        return train_step(
-            job.trainee,
-            job.optimiser,
-            levels,
-            loss_weight=weight,
-            clip=s.gradient_clip,
-            precision=s.arithmetic,
-            loss=given(s.loss),
-            parts=parts,
-            forward=job.forward if parts == 1 else forward_loss,
-        )
-
-    def take(parts: int) -> Step:
-        recorded = job.recorded if parts == 1 else None
-        return take_on(features, parts) if recorded is None else recorded(take_on, features)
-
-    if job.recorded is not None and job.recorded.ready(features):
-        return take(1)
-    if job.processes.several:  # processes wait for each other in a step, so none of them can try again
-        return take(job.parts)
-    done, job.parts = fit_into_memory(
-        take, job.trainee, job.optimiser, job.parts, here, lambda text: tell(job.run, text)
-    )
-    return done
+    weight = given(job.settings.loss_weight) * len(features[0]) * job.processes.count / images
+    return job.stepper(features, weight)
