@@ -111,6 +111,16 @@ def test_images_of_a_run_are_those_that_it_was_started_with(tmp_path: Path) -> N
     run.check_records(records[:1], ["a"])  # a run of format 1 names no hashes
 
 
+@pytest.mark.parametrize("text", ['{"image": "a.png", "cla', '{"image": "a.png"}\n', "[1]\n", "\xff"])
+def test_a_damaged_list_of_images(text: str, tmp_path: Path) -> None:
+    run = Run(tmp_path)
+    run.records_file.write_bytes(text.encode("latin-1"))
+    run.held_back_file.write_bytes(text.encode("latin-1"))
+    for read in (run.trained_classes, run.held_back):
+        with pytest.raises(RunError, match=r"is damaged.*restore it from a copy"):
+            read()
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"low": 0.1}', '{"low": 0.1, "high": 0.2, "classes": {"pill": 0.3}}'])
 def test_a_damaged_colour_scale(text: str, tmp_path: Path) -> None:
     run = Run(tmp_path)

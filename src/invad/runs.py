@@ -27,10 +27,10 @@ from typing import Any
 
 import torch
 
-from invad.checkpoint import load_encoder, load_newest
+from invad.checkpoint import list_checkpoints, load_checkpoint, load_encoder, load_newest
 from invad.colours import ColourScale
 from invad.devices import processor_flags, processor_name
-from invad.errors import RunError
+from invad.errors import CheckpointError, RunError
 from invad.files import PART, write_text
 from invad.model import InvAD, build_model
 from invad.model.encoder import ANALYTIC, RANDOM
@@ -152,16 +152,14 @@ class Run:
         """Return the normal images that were held back from the training; none of older and imported runs."""
         if not self.held_back_file.is_file():
             return ()
-        lines = self.held_back_file.read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
+        rows = read_records(self.held_back_file)
         return tuple(Record(image=Path(r["image"]), class_name=r["class"], split=r["split"]) for r in rows)
 
     def trained_classes(self) -> tuple[str, ...]:
         """Return the classes that the run was trained on, by name; none of an imported run."""
         if not self.records_file.is_file():
             return ()
-        lines = self.records_file.read_text(encoding="utf-8").splitlines()
-        return tuple(sorted({json.loads(line)["class"] for line in lines}))
+        return tuple(sorted({line["class"] for line in read_records(self.records_file)}))
 
     def require_trained_here(self) -> None:
         """Refuse a run that was imported: nothing says what it was trained on.
@@ -297,8 +295,13 @@ class Run:
         """Return what the log holds, a mapping for each line; a last line that was cut short is left out."""
         if not self.log_file.is_file():
             return []
-        lines = self.log_file.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
+        try:
+            lines = self.log_file.read_text(encoding="utf-8").split("\n")
+            return [json.loads(line) for line in lines[:-1]]
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self.log_file} is damaged, or cannot be read ({error}); restore it from a copy"
+            ) from error
 
     def log(self, **values: Any) -> None:
         """Append one line to the log.
@@ -347,6 +350,22 @@ def _write_records(path: Path, records: Sequence[Record], hashes: Sequence[str])
         for r, digest in zip(records, hashes, strict=True)
     ]
     write_text(path, "".join(lines))
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's list of images, each with `image`, `class`, `split` and, of newer runs, `sha256`.
+
+    Raises:
+        RunError: the file is damaged, or cannot be read.
+    """
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged, or cannot be read ({error}); restore it from a copy") from error
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("image", "class", "split")):
+            raise RunError(f"{path}, line {number} is damaged: expected image, class and split; restore it from a copy")
+    return rows
 
 
 def environment(processes: Processes | None = None) -> dict[str, str]:
@@ -425,11 +444,24 @@ def load_untrained(run: Run) -> InvAD:
 
 
 def load_model(run: Run) -> InvAD:
-    """Return the trained model of a run, from its newest whole checkpoint, in eval mode on the CPU.
+    """Return the trained model of a run, in eval mode on the CPU.
+
+    It is the newest checkpoint of a run that is complete: another one is another model. Of one that is not, it is the
+    newest that is whole.
 
     Raises:
-        CheckpointError: there is no whole checkpoint, or it is of another model.
+        CheckpointError: there is no such checkpoint, or it is of another model.
     """
     model = load_untrained(run)
-    load_newest(run.checkpoints, model)
+    newest = list_checkpoints(run.checkpoints)[:1]
+    if not (run.complete and newest):
+        load_newest(run.checkpoints, model)
+        return model
+    try:
+        load_checkpoint(newest[0], model)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}: it is the model of this run. Restore it from a copy, or delete it and {run.scale_file}, and "
+            f"`invad train --resume {run.path}` takes the steps since the checkpoint before once more"
+        ) from error
     return model

@@ -1,6 +1,7 @@
 """The command line as a person uses it: a whole run on a small synthetic set, and every bad input."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -254,8 +255,15 @@ def test_a_damaged_or_foreign_checkpoint(
 ) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(trained, broken)
-    for path in (broken / "checkpoints").iterdir():
-        path.write_bytes(path.read_bytes()[:1000])
+    (newest,) = (broken / "checkpoints").iterdir()
+    older = newest.with_name("000000001.safetensors")
+    shutil.copy(newest, older)
+    newest.write_bytes(newest.read_bytes()[:1000])
+    out = str(tmp_path / "out")
+    for argv in (["evaluate", str(broken)], ["predict", str(broken), str(data), "--out", out]):
+        fails(capsys, argv, f"{newest} is damaged", "Restore it from a copy")
+    (broken / "scale.json").unlink()
+    older.write_bytes(older.read_bytes()[:1000])
     with pytest.warns(UserWarning, match="is damaged"):
         fails(capsys, ["evaluate", str(broken)], "are damaged")
     foreign = tmp_path / "foreign"
@@ -269,7 +277,6 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import errno
-    import os
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -314,6 +321,13 @@ def test_a_reader_that_stops_early_is_no_fault() -> None:
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait() == 0
+
+
+def test_a_name_that_is_not_text_can_be_printed() -> None:
+    code = "from invad.cli import main; main.run = lambda argv: print('caf\\udce9') or 0; main.main([])"
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=strict)
+    assert done.stdout == "caf\\udce9\n"
 
 
 def test_public_names_are_pinned() -> None:

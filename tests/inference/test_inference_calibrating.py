@@ -255,6 +255,18 @@ def test_bad_input(fresh: Path, normal: Path, data: Path, capsys: pytest.Capture
     assert not (fresh / FILE).exists()
 
 
+def test_names_that_lead_nowhere_end_in_a_sentence(
+    fresh: Path, normal: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "circle.png").symlink_to("circle.png")
+    for name in ("circle.png", "nul\0.png"):
+        (tmp_path / "list.jsonl").write_text(json.dumps({"image": name}))
+        assert run(["calibrate", str(fresh), "--quiet", "--normal", str(normal), str(tmp_path / "list.jsonl")]) == 2
+        said = capsys.readouterr().err
+        assert name.partition(".")[0][:3] in said and "Traceback" not in said
+    assert not (fresh / FILE).exists()
+
+
 def test_a_calibration_of_another_model_is_refused(fresh: Path, normal: Path, data: Path) -> None:
     calibration = invad.calibrate(fresh, normal=[normal], quiet=True)
     other = calibration.to_json().replace(calibration.model, "0" * 64)

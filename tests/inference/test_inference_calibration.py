@@ -60,6 +60,9 @@ def test_labelled_ones_come_back_too() -> None:
     ("change", "word"),
     [
         (lambda values: values.pop("scores"), "damaged"),
+        (lambda values: values.update(classes={"b": values["overall"]}), "a class has a threshold and no scores"),
+        (lambda values: values["overall"].update(image=float("nan")), "not a number"),
+        (lambda values: values["overall"].update(pixel=float("inf")), "not a number"),
         (lambda values: values.update(version=2), "version of invad reads"),
         (lambda values: values.update(format="other"), "has format 'other'"),
         (lambda values: values["overall"].pop("image"), "damaged"),

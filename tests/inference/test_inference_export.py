@@ -1,8 +1,12 @@
 """Every format and precision: a file that scores as its run does, whatever size the photos have, or is refused."""
 
+import errno
 import json
+import math
+import os
 import runpy
 import shutil
+import stat
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +27,14 @@ from invad.data.hashing import content_hash
 from invad.errors import InvadError, ModelFileError, RunError, SettingsError
 from invad.inference import bench as timing
 from invad.inference import export_images, exporting, selfcheck
+from invad.inference.calibration import without_places
 from invad.inference.exporting import export
 from invad.inference.onnx_file import providers
 from invad.inference.opening import open_model
 from invad.inference.openvino_file import OpenVinoScorer
 from invad.inference.rewriting import write_decision
 from invad.inference.scorer import plain_scorer
-from invad.inference.selfcheck import BOUND, cases, compare
+from invad.inference.selfcheck import BOUND, Loss, cases, compare
 from invad.inference.sharding import Shard
 from invad.runs import Run, load_model
 
@@ -231,9 +236,13 @@ def test_a_manifest_of_before_classes_had_colours_is_read() -> None:
 def test_command_line(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "deep/model.onnx"
     argv = ["export", str(trained), "--to", "onnx", "--out", str(out)]
+    out.parent.mkdir()
+    out.with_suffix(".bin").write_bytes(bytes(2**20))  # somebody else's
     assert invad_command(argv) == 0
     shown = capsys.readouterr().out
-    assert "fp32" in shown and "training images" in shown and "of its range" in shown
+    assert "fp32" in shown and "of its range" in shown
+    assert "checked on 8 of the run's training images (24 of 24 are there): largest" in shown
+    assert f"model.onnx: fp32, {out.stat().st_size / 2**20:.1f} MiB\n" in shown
     before = out.read_bytes()
     assert invad_command(argv) == 2 and "--overwrite" in capsys.readouterr().err and out.read_bytes() == before
     photo = tmp_path / "photo.png"
@@ -334,15 +343,21 @@ def test_a_lower_precision_says_how_it_decides_and_takes_its_own_thresholds(
         maps, scores = score(scorer, images)
         return maps, scores + np.float32(0.5)
 
+    (tmp_path / "broken.png").write_bytes(b"no image")  # since
+    with (moved / "held_back.jsonl").open("a") as lines:
+        lines.write(json.dumps({**held[0], "image": str(tmp_path / "broken.png")}) + "\n")
     monkeypatch.setattr(OpenVinoScorer, "__call__", shifted)
     argv = ["export", str(moved), "--to", "openvino", "--precision", "bf16", "--max-drop", "5"]
     assert invad_command([*argv, "--out", str(tmp_path / "a.xml")]) == 0
     shown = capsys.readouterr().out
     assert " images differently at the run's thresholds; its scores differ by +0.5 in the median" in shown
     assert "decides 0 of" not in shown and "taken from its own scores of the images held back" in shown
+    size = sum((tmp_path / name).stat().st_size for name in ("a.xml", "a.bin"))
+    assert f"a.xml: bf16, {size / 2**20:.1f} MiB\n" in shown
     own = invad.load(tmp_path / "a.xml", device="cpu").calibration
     assert own is not None and (own.method, own.wanted, own.images) == (by_run.method, 0.2, "held back in training")
     assert own.overall.image == pytest.approx(by_run.overall.image + 0.5, abs=0.02)
+    assert "1 images cannot be read and were left out: broken.png" in own.notices, "no path of this machine"
     (moved / "held_back.jsonl").write_text(json.dumps({**held[0], "image": str(tmp_path / "gone.png")}) + "\n")
     assert invad_command([*argv, "--out", str(tmp_path / "b.xml")]) == 0
     assert f"invad calibrate {tmp_path / 'b.xml'} --normal FOLDER --overwrite" in capsys.readouterr().out
@@ -357,15 +372,95 @@ def test_wishes_that_contradict_each_other(trained: Path, tmp_path: Path) -> Non
         export(trained, tmp_path / "a.onnx", to="pt2")
 
 
-def test_a_precision_that_costs_too_much_is_refused(
-    trained: Path, exported: Callable[[str], Path], tmp_path: Path
+@pytest.mark.parametrize("max_drop", [math.nan, -0.1, -math.inf])
+def test_a_loss_that_cannot_be_meant_is_refused_before_anything_is_computed(
+    max_drop: float, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(exporting, "load_model", lambda _: pytest.fail("the model was loaded"))
+    with pytest.raises(SettingsError, match=r"--max-drop must be 0 or more points .*, not "):
+        export(trained, tmp_path / "a.xml", to="openvino", precision="bf16", max_drop=max_drop)
+
+
+@pytest.mark.parametrize("too_large", ["model.bin", "model.xml"])
+def test_a_full_disk_leaves_the_old_model_whole(
+    too_large: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = {"model.bin": b"old weights", "model.xml": b"old"}
+    new = {"model.bin": b"new weights, which are longer", "model.xml": b"a new graph"}
+    for name, data in old.items():
+        (tmp_path / name).write_bytes(data)
+    sync = os.fsync
+
+    def fails(handle: int) -> None:
+        state = os.fstat(handle)
+        if stat.S_ISREG(state.st_mode) and state.st_size == len(new[too_large]):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fails)
+    with pytest.raises(RunError, match=f"cannot write .*{too_large}: No space left on device"):
+        exporting._write(tmp_path / "model.xml", (new["model.bin"], new["model.xml"]))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == old
+
+
+def test_of_two_files_the_weights_are_renamed_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    renamed: list[str] = []
+    rename = Path.replace
+
+    def watched(part: Path, target: Path) -> Path:
+        renamed.append(target.name)
+        return rename(part, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    exporting._write(tmp_path / "model.xml", (b"weights", b"graph"))
+    assert renamed == ["model.bin", "model.xml"]
+    assert (tmp_path / "model.bin").read_bytes() == b"weights" and (tmp_path / "model.xml").read_bytes() == b"graph"
+    exporting._write(tmp_path / "model.onnx", (b"alone",))
+    assert (tmp_path / "model.onnx").read_bytes() == b"alone" and renamed[2:] == ["model.onnx"]
+
+
+NOTICES = {
+    "1 images cannot be read and were left out: /tmp/x/mix/003.png": "1 images cannot be read and were left out: "
+    "003.png",
+    "4 images: /home/Doe, Ann/my set/1 (2).png, /a/2.png, /3.png, ...": "4 images: 1 (2).png, 2.png, 3.png, ...",
+    r"2 images: C:\Users\ann lee\1.png, \\server\share\2.png": "2 images: 1.png, 2.png",
+    "the class nut of folder:/data/my set/ may be north/nut or south/nut, which go": "the class nut of folder:my set/ "
+    "may be north/nut or south/nut, which go",
+    "not known: there is no folder /data/set (/data does, and holds a, b)": "not known: there is no folder set (data "
+    "does, and holds a, b)",
+    "/data/set holds no class; expected CLASS/train/good": "set holds no class; expected CLASS/train/good",
+    "too few images for thresholds of their own: north/nut (3), set/bolt (1.5/2)": "too few images for thresholds of "
+    "their own: north/nut (3), set/bolt (1.5/2)",
+}
+
+
+@pytest.mark.parametrize(("notice", "wanted"), NOTICES.items())
+def test_notices_name_no_folder_of_the_calibrating_machine(
+    notice: str, wanted: str, exported: Callable[[str], Path]
+) -> None:
+    calibration = invad.load(exported("onnx")).calibration
+    assert calibration is not None
+    found = without_places(replace(calibration, notices=("few", notice)))
+    assert found.notices == ("few", wanted) and without_places(found) == found
+
+
+def test_a_precision_that_costs_too_much_is_refused(
+    trained: Path, exported: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure = exporting.measure_loss
+
+    def dear(*arguments: Any) -> Loss:
+        return replace(measure(*arguments), before=99.0, after=96.0)
+
+    monkeypatch.setattr(exporting, "measure_loss", dear)
     path = tmp_path / FILES["onnx"]
     before = exported("onnx").read_bytes()
     path.write_bytes(before)
     with pytest.raises(ModelFileError, match="no file is written"):
-        export(trained, path, to="onnx", precision="fp16", max_drop=-101, overwrite=True)
+        export(trained, path, to="onnx", precision="fp16", overwrite=True)
     assert path.read_bytes() == before, "what stood there still stands"
+    found = export(trained, path, to="onnx", precision="fp16", max_drop=math.inf, overwrite=True)
+    assert found.loss is not None and found.loss.drop == 3.0
 
 
 def test_test_images_that_cannot_be_read_are_left_out(trained: Path, tmp_path: Path) -> None:
@@ -400,12 +495,12 @@ def test_without_the_training_images(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, moved)
     (moved / "records.jsonl").unlink()
     found = export(moved, tmp_path / "a.onnx", to="onnx")
-    assert found.images.startswith("synthetic images")
+    assert found.images == "8 of 8 synthetic images, since no photos were at hand"
     folder = tmp_path / "normal"
     folder.mkdir()
     Image.fromarray(photos(1, 80, 70)[0]).save(folder / "a.png")
     found = export(moved, tmp_path / "b.onnx", to="onnx", normal=(folder,))
-    assert found.images == "1 images of --normal"
+    assert found.images == "1 of 1 images of --normal"
 
 
 def test_an_export_reads_the_photos_it_compares_and_holds_them_at_the_models_size(

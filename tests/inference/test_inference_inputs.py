@@ -66,6 +66,25 @@ def test_links_in_a_circle_end(folder: Path) -> None:
     assert names(folder) == ["4.bmp", "3.tif", "1.JPG", "2.png", "3.tif"]
 
 
+def test_what_cannot_be_looked_at_is_an_image_that_cannot_be_read(folder: Path) -> None:
+    (folder / "5.png").symlink_to("5.png")
+    (folder / "6.png").symlink_to("nowhere.png")
+    assert names(folder) == ["4.bmp", "5.png", "6.png", "3.tif", "1.JPG", "2.png"]
+
+
+@pytest.mark.parametrize("name", ["list.csv", "list.jsonl"])
+def test_a_list_of_nothing_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("image,class\n" if name.endswith("csv") else "\n")
+    with pytest.raises(DataError, match=f"{name} names no image"):
+        list_inputs([str(tmp_path / name)])
+
+
+def test_an_empty_name_is_not_the_folder_one_is_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(SettingsError, match="empty name; was a variable of the shell not set"):
+        list_inputs([""])
+
+
 def test_manifests(folder: Path) -> None:
     (folder / "list.csv").write_text("class,image\nnut,b/1.JPG\n,b/2.png\n")
     (folder / "list.jsonl").write_text(
@@ -88,6 +107,7 @@ def test_manifests(folder: Path) -> None:
         ("a.jsonl", '{"image": "a.png"}\n{"img": 3}\n', "line 2: no image"),
         ("a.jsonl", "x.png\n", "line 1 is not JSON"),
         ("a.jsonl", '{"image": 3}\n', "line 1: no image"),
+        ("a.jsonl", "[" * 100_000 + "\n", "line 1 is not JSON"),
         ("a.csv", b"image\n\xff.png\n", "cannot be read"),
     ],
 )

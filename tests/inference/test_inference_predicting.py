@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from invad.inference.journal import WORK, Journal
 from invad.inference.predicting import Output, Predicting, output_name
 from invad.inference.sharding import Shard, current_shard
 
+Capture = pytest.CaptureFixture[str]
 PARTS = ("image", "score", "share_below", "anomalous", "regions", "error")
 
 
@@ -101,9 +103,12 @@ def test_stopped_anywhere_and_gone_on_with(
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL is POSIX's")
-def test_killed_and_gone_on_with(expected: list[dict[str, object]], trained: Path, few: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pictures", [[], ["--no-overlays"]], ids=["overlays", "lines"])
+def test_killed_and_gone_on_with(
+    expected: list[dict[str, object]], trained: Path, few: Path, tmp_path: Path, pictures: list[str]
+) -> None:
     out = tmp_path / "out"
-    argv = [sys.executable, "-m", "invad", "predict", str(trained), str(few), "--out", str(out), "--no-overlays"]
+    argv = [sys.executable, "-m", "invad", "predict", str(trained), str(few), "--out", str(out), *pictures]
     argv += ["--batch-size", "4", "--quiet", "--resume"]
     file = out / WORK / "00000-of-00001.jsonl"
     process = subprocess.Popen(argv)
@@ -125,11 +130,11 @@ def test_torchrun_shares_the_work(expected: list[dict[str, object]], trained: Pa
     before[1].join(token)
     assert len(list(before[1].run())) == 11, "one process of another job is done, one was killed"
     argv = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "3", "-m", "invad", "predict"]
-    argv += [str(trained), str(few), "--out", str(out), "--no-overlays", "--batch-size", "4", "--overwrite"]
+    argv += [str(trained), str(few), "--out", str(out), "--batch-size", "4", "--overwrite"]
     done = subprocess.run(argv, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.stdout == ""
     same(lines_of(out), expected)
-    assert sorted(path.name for path in out.iterdir()) == ["predictions.job.json", "predictions.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == ["overlays", "predictions.job.json", "predictions.jsonl"]
 
 
 def test_shards_are_merged_in_the_order_of_the_images(
@@ -178,6 +183,110 @@ def test_another_job_is_not_gone_on_with(trained: Path, few: Path, tmp_path: Pat
     with pytest.raises(RunError, match="another inputs"):
         turned.begin(resume=True, overwrite=False)
     assert job(trained, few, out).begin(resume=False, overwrite=True), "unless it is to be replaced"
+
+
+def test_one_job_draws_by_the_colours_of_classes_in_all_its_starts(trained: Path, few: Path, tmp_path: Path) -> None:
+    """A description that was written and read again is still that of the job."""
+    scale = ColourScale(0.1, 0.2, {"fabric": (0.1, 0.3)})
+    output = Output(folder=tmp_path / "out", scale=scale)
+
+    def begun(rank: int) -> Predicting:
+        shard = Shard(rank=rank, count=2)
+        return Predicting(invad.load(trained), [str(few)], output, shard=shard, on_drift=lambda drift: None)
+
+    token = begun(0).begin(resume=False, overwrite=False)
+    assert token is not None
+    begun(1).join(token)
+    assert begun(0).begin(resume=True, overwrite=False)
+
+
+def test_another_file_of_the_same_model_is_another_job(trained: Path, few: Path, tmp_path: Path) -> None:
+    """Files of other precisions score otherwise, and are of the same model."""
+    first = job(trained, few, tmp_path)
+    assert first.begin(resume=False, overwrite=False)
+    opened = invad.load(trained)
+    opened.file = "0" * 64
+    again = Predicting(opened, [str(few)], Output(folder=tmp_path), shard=Shard(), on_drift=lambda drift: None)
+    with pytest.raises(RunError, match="is of another job, with another file;"):
+        again.begin(resume=True, overwrite=False)
+
+
+def test_a_picture_longer_than_a_jpeg_can_be(trained: Path, tmp_path: Path) -> None:
+    Image.new("L", (66_000, 40), 90).save(tmp_path / "line.png")
+    assert run(["predict", str(trained), str(tmp_path / "line.png"), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    line = json.loads((tmp_path / "out/predictions.jsonl").read_text())
+    with Image.open(line["overlay"]) as picture:
+        assert picture.width == 65_500 and "score" in line
+
+
+def test_classes_that_nobody_knows_are_told(trained: Path, few: Path, tmp_path: Path, capsys: Capture) -> None:
+    photo = next((few / "test/good").iterdir())
+    rows = [{"image": str(photo), "class": name} for name in ("fabric", "fabrik", 0)]
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    assert predict(trained, tmp_path / "out", str(tmp_path / "list.jsonl")) == 0
+    assert (
+        "2 images are of classes that the model does not know, fabrik for one: the overall" in capsys.readouterr().err
+    )
+    lines = (tmp_path / "out/predictions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["class"] for line in lines] == ["fabric", "fabrik", "0"]
+
+
+@pytest.mark.parametrize("options", [["--threshold", "nan"], ["--scale", "0", "inf"], ["--scale", "nan", "1"]])
+def test_what_is_no_number_is_refused(
+    options: list[str], trained: Path, few: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["predict", str(trained), str(few), "--out", str(tmp_path / "out"), *options]) == 2
+    assert "number" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_reader_of_lines_that_goes_away_is_told_of(trained: Path, few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = "import sys; from invad.cli.main import main; sys.stdin.readline(); main(sys.argv[1:])"
+    argv = [sys.executable, "-c", code, "predict", str(trained), str(few), "--out", str(out), "--no-overlays"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    assert process.stdin and process.stdout and process.stderr
+    process.stdout.close()  # before anything is printed
+    process.stdin.write(b"now\n")
+    process.stdin.close()
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 2 and "nobody reads the lines any more" in said and "Traceback" not in said
+    assert predict(trained, out, str(few), "--resume") == 0 and not (out / WORK).exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is Linux's")
+def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, {}, Shard())
+    journal.create("", [Item(path=Path("a.png"))], overwrite=False)
+    (tmp_path / WORK / "00000-of-00001.jsonl").symlink_to("/dev/full")
+    with pytest.raises(RunError, match=r"cannot write .*No space left on device.*--resume"):
+        try:
+            journal._file = FileIO("/dev/full", "w")
+            journal.append({"image": "a.png"})
+        finally:
+            journal.close()
+
+
+def test_a_job_that_somebody_else_finished_is_not_begun_anew(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, {}, Shard())
+    journal.create("", [], overwrite=False)
+    shutil.rmtree(tmp_path / WORK)
+    with pytest.raises(RunError, match="is gone: another command has finished or replaced this job"):
+        journal.complete()
+    assert not (tmp_path / WORK).exists()
+
+
+def test_a_damaged_list_can_be_replaced(trained: Path, few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    argv = ["predict", str(trained), str(few), "--out", str(out), "--quiet"]
+    first = Predicting(
+        invad.load(trained), [str(few)], Output(folder=out, maps=True), shard=Shard(), on_drift=lambda drift: None
+    )
+    assert first.begin(resume=False, overwrite=False)
+    listed = out / WORK / "images.jsonl"
+    listed.write_bytes(listed.read_bytes()[:-10])
+    assert run([*argv, "--overwrite"]) == 0 and len(lines_of(out)) == 22
 
 
 def test_unreadable_images_have_a_line_and_end_nothing(

@@ -165,6 +165,9 @@ def test_a_loss_is_a_drop_and_not_a_gain() -> None:
     with pytest.raises(ModelFileError, match=r"int8 costs 1.00 points of image AUROC \(99.00 to 98.00, on photos\)"):
         require_worth(fine, loss(99.0, 98.0), "int8", 0.5)
     require_worth(fine, loss(99.0, 98.0), "int8", 1.0)
+    require_worth(fine, loss(99.0, 50.0), "int8", math.inf)
+    with pytest.raises(ModelFileError, match=r"int8 costs 0\.00 points .* more than nan"):
+        require_worth(fine, loss(99.0, 99.0), "int8", math.nan)
 
 
 def test_no_numbers_are_refused_whatever_may_be_lost() -> None:
@@ -263,8 +266,13 @@ def test_an_export_asks_its_own_check(
     opens(AsTheRun(1))
     found = export(trained, out, to="pt2", overwrite=True)
     assert found.differences.map < BOUND and found.differences.score < BOUND and found.loss is None
+    assert found.images.startswith(f"{COMPARED} of the run's training images (")
     same = export(trained, out, to="pt2", precision="bf16", max_drop=0.0, overwrite=True).loss
     assert same is not None and same.drop == 0.0
+    monkeypatch.setattr(export_images, "labelled_images", lambda _: ([], []))
+    count = len(export_images.choose_images(Run.open(trained), Run.open(trained).settings(), (), "bf16").normal)
+    unlabelled = export(trained, out, to="pt2", precision="bf16", overwrite=True).loss
+    assert unlabelled is not None and unlabelled.images.startswith(f"{count} of the run's training images (")
 
 
 class Tampered(ImageGraph):

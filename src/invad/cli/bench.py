@@ -1,5 +1,6 @@
 """`invad bench`."""
 
+import math
 import os
 import platform
 import tempfile
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from invad.errors import SettingsError
+from invad.errors import DataError, SettingsError
 
 DRAWN = 8
 """Photos that are drawn where none are given, and their side in pixels."""
@@ -43,9 +44,7 @@ class Bench:
         from invad.inference.bench import bench
         from invad.inference.opening import open_model
 
-        for name, value in {"--seconds": self.seconds, **{"--batches": min(self.batches, default=0)}}.items():
-            if value <= 0:
-                raise SettingsError(f"{name} must be above 0, not {value}")
+        self._require_numbers()
         opened = open_model(self.model, device=self.device, threads=self.threads)
         with tempfile.TemporaryDirectory() as folder:
             paths = self._photos(Path(folder))
@@ -64,12 +63,26 @@ class Bench:
         if self.watts is not None:
             print(f"  energy: {hours * self.watts / 1000:.2f} kWh at {self.watts:g} W")
 
+    def _require_numbers(self) -> None:
+        """Refuse numbers that nothing can be timed or computed with; a comparison with NaN is false."""
+        above_zero = {"--seconds": self.seconds, "--batches": min(self.batches, default=0)}
+        for name, value in above_zero.items():
+            if not 0 < value < math.inf:
+                raise SettingsError(f"{name} must be a finite number above 0, not {value}")
+        for name, given in {"--price-per-hour": self.price_per_hour, "--watts": self.watts}.items():
+            if given is not None and not 0 <= given < math.inf:
+                raise SettingsError(f"{name} must be a finite number, 0 or more, not {given}")
+
     def _photos(self, folder: Path) -> list[Path]:
         """The photos given, or drawn ones in a folder."""
         from invad.inference.inputs import list_inputs
 
         if self.images:
-            return [item.path for item in list_inputs([str(path) for path in self.images])]
+            given = [str(path) for path in self.images]
+            named = [item.path for item in list_inputs(given)]
+            if not named:  # a manifest or standard input without a line; list_inputs refuses an empty folder
+                raise DataError(f"no image is named in {', '.join(given)}; expected one or more to time the model on")
+            return named
         import numpy as np
         from PIL import Image
 

@@ -30,7 +30,7 @@ class Export:
     images."""
     max_drop: float = 0.5
     """What a precision below fp32 may cost: points of image AUROC on the run's test images, or of agreement with the
-    run where it has none."""
+    run where it has none; inf allows any."""
     overwrite: bool = False
     """Replace a file that is there."""
 
@@ -47,7 +47,8 @@ class Export:
             max_drop=self.max_drop,
             overwrite=self.overwrite,
         )
-        size = sum(p.stat().st_size for p in {found.path, found.path.with_suffix(".bin")} if p.is_file()) / 2**20
+        files = (found.path, found.path.with_suffix(".bin")) if self.to == "openvino" else (found.path,)
+        size = sum(path.stat().st_size for path in files) / 2**20
         print(f"{found.path}: {self.precision}, {size:.1f} MiB")
         print(f"checked on {found.images}: largest difference from the run's")
         print(f"  map    {found.differences.map:.2g} of its range")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Protocol
 
 from invad import __version__
@@ -50,6 +51,9 @@ VERBS: dict[str, tuple[str, str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    for stream in (sys.stdout, sys.stderr):  # a name that is not UTF-8 ends no command that prints it
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if argv is None else list(argv)))
 
 
@@ -76,7 +80,7 @@ def run(argv: Sequence[str]) -> int:
 
             end_processes()
     except BrokenPipeError:  # whoever reads the output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        mute()
     except InvadError as error:
         print(f"invad: {error}", file=sys.stderr)
         return 2
@@ -89,6 +93,11 @@ def run(argv: Sequence[str]) -> int:
         print("invad: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def mute() -> None:
+    """Let what is still to be printed go nowhere: nobody reads it any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def split_verb(argv: Sequence[str]) -> tuple[str | None, Sequence[str]]:

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from invad.cli.main import mute
 from invad.colours import ColourScale
+from invad.errors import RunError
 from invad.inference import load
 from invad.inference.drift import FALSE_WARNINGS, Drift
 from invad.inference.predicting import Output, Predicting, Summary
@@ -22,16 +24,17 @@ LONG_WAIT = 20
 class Predict:
     """Score images with a model: a line for each, with decision and regions, and a picture.
 
-    The images may be millions: they are read one after another, a line is written as soon as it is known, and after a
-    stop or a kill `--resume` goes on behind the last one. Under `torchrun` the processes share the work; its results
-    are merged into one file in the order of the images.
+    The images may be millions: they are read one after another while others are computed, a line is written as soon as
+    it is known, and after a stop or a kill `--resume` goes on behind the last one. Under `torchrun` the processes share
+    the work; its results are merged into one file in the order of the images.
     """
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """A run folder made by `invad train`, or a file made by `invad export`."""
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """Images, folders that are searched for them, patterns such as 'a/**/*.png', manifests (.csv or .jsonl, with
-    `image` and perhaps `class`), or - for standard input, a path a line."""
+    `image` and perhaps `class`), or - for standard input, a path a line. Lines of a slow stream come some images late,
+    the fewest with --batch-size 1."""
     out: Path = Path("predictions")
     """The folder for the lines and the pictures."""
     format: Literal["jsonl", "parquet"] = "jsonl"
@@ -92,6 +95,12 @@ class Predict:
         except KeyboardInterrupt:
             say(f"stopped; go on with the same command and --resume: the lines so far are in {self.out}")
             raise
+        except BrokenPipeError as error:
+            mute()
+            raise RunError(
+                f"stopped, since nobody reads the lines any more; go on with the same command, --resume and --quiet: "
+                f"the lines so far are in {self.out}"
+            ) from error
         for text in in_words(job.summary):
             say(text)
         if shard.first:
@@ -126,6 +135,11 @@ def in_words(summary: Summary) -> list[str]:
     texts = [counts]
     if summary.unreadable:
         texts.append(f"{summary.unreadable:,} images cannot be read: their lines have an `error`")
+    if summary.of_unknown_class:
+        texts.append(
+            f"{summary.of_unknown_class:,} images are of classes that the model does not know, {summary.unknown_class} "
+            f"for one: the overall thresholds decided"
+        )
     if summary.drifted:
         texts.append(
             f"drift: {summary.drifted} of {summary.windows} windows of scores left the calibration's distribution; "

@@ -10,7 +10,7 @@ import tyro
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportWeights:
-    """Make a run of a checkpoint that the authors published; `invad results --downloads` says where they are."""
+    """Make a run of a checkpoint that the authors published; `invad results` says where, if asked for downloads."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="CHECKPOINT")]
     """The checkpoint, a .pth file. No code in it is run."""

@@ -3,7 +3,6 @@
 Training images are never calibrated on: a model's scores of them are lower than those of images that it has not seen.
 """
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from invad.inference.opening import open_model
 from invad.inference.rewriting import write_decision
 from invad.inference.scorer import folded_scorer
 from invad.inference.thresholds import check_share
-from invad.runs import Run, load_model
+from invad.runs import Run, load_model, read_records
 
 FALSE_ALARMS = 0.01
 """The false-alarm rate that is wanted unless another is given."""
@@ -273,10 +272,10 @@ def _fresh(run: Run | None, samples: Sequence[Sample]) -> tuple[list[Sample], in
     An image is the same under another name or in another folder, if its file is. Of several the last one counts.
     """
     lines = None if run is None else _trained_on(run)
-    files = {sample.path.resolve(): sample for sample in samples}
+    files = {_place(sample.path): sample for sample in samples}
     there = [path for path in files if path.is_file()]  # what is missing is refused, or skipped, when it is read
     keys = {path: str(path) for path in files} | dict(zip(there, content_hashes(there), strict=True))
-    paths = {Path(line["image"]).resolve() for line in lines or ()}
+    paths = {_place(Path(line["image"])) for line in lines or ()}
     trained = {line["sha256"] for line in lines or () if "sha256" in line} | {keys[path] for path in paths & set(files)}
     distinct = {keys[path]: sample for path, sample in files.items()}
     fresh = [sample for key, sample in distinct.items() if key not in trained]
@@ -301,11 +300,19 @@ def _test_images(run: Run, samples: Sequence[Sample]) -> tuple[int, list[str]]:
         data = open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
     except (DataError, SettingsError) as error:
         return 0, [f"whether there are test images among them is not known: {error}"]
-    test = {record.image.resolve() for record in data.split("test")}
-    count = sum(sample.path.resolve() in test for sample in samples)
+    test = {_place(record.image) for record in data.split("test")}
+    count = sum(_place(sample.path) in test for sample in samples)
     if not count:
         return 0, []
     return count, [f"{count} of the {len(samples)} images are test images: do not judge the thresholds by those"]
+
+
+def _place(path: Path) -> Path:
+    """Where a file lies, whatever links lead there; a path that leads nowhere, in a circle say, stands for itself."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return path
 
 
 def _trained_classes(run: Run) -> Collection[str]:
@@ -314,6 +321,4 @@ def _trained_classes(run: Run) -> Collection[str]:
 
 def _trained_on(run: Run) -> list[dict[str, str]] | None:
     """The training images of a run; None: not known, of an imported one say."""
-    if not run.records_file.is_file():
-        return None
-    return [json.loads(line) for line in run.records_file.read_text(encoding="utf-8").splitlines()]
+    return read_records(run.records_file) if run.records_file.is_file() else None

@@ -5,9 +5,11 @@ It lies in the run folder as `calibration.json`, and rides in an exported model 
 
 import dataclasses
 import json
+import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -171,27 +173,45 @@ def ridden_calibration(decision: Mapping[str, Any], model: str, origin: str) -> 
 def without_places(calibration: Calibration) -> Calibration:
     """Return a calibration that may leave this machine: of the places of its images only their last names.
 
+    Absolute paths in notices are shortened likewise.
+
     Example:
         >>> from invad.inference.thresholds import from_normal
         >>> scores = (0.1, 0.2)
-        >>> without_places(Calibration(
+        >>> found = without_places(Calibration(
         ...     method="false-alarms", wanted=0.5, overall=from_normal(scores, 0.5), scores={"": scores},
         ...     images="/home/ann/good, folder:/data/set", model="",
-        ... )).images
-        'good, set'
+        ...     notices=("2 images cannot be read and were left out: /home/ann/my photos/1.png, /home/ann/2.png",),
+        ... ))
+        >>> found.images, found.notices
+        ('good, set', ('2 images cannot be read and were left out: 1.png, 2.png',))
     """
     return dataclasses.replace(
-        calibration, images=", ".join(Path(place).name for place in calibration.images.split(", "))
+        calibration,
+        images=", ".join(Path(place).name for place in calibration.images.split(", ")),
+        notices=tuple(FOLDERS.sub("", notice) for notice in calibration.notices),
     )
+
+
+PATH = r"(?<![\w.])(?:[A-Za-z]:[\\/]|\\\\|/)(?=\S)"
+"""How an absolute path begins, on POSIX and on Windows; `north/nut`, the name of a class, is none."""
+FOLDERS = re.compile(rf"{PATH}(?:(?:(?!\s\(?{PATH}|[;:] | may be ).)*[\\/](?=[^\s\\/,;:]))?")
+"""All of an absolute path but its last name, whose end is not marked: folders may hold spaces and commas.
+
+So they reach to the last separator before the next path or what notices set behind one, rather too far than too short.
+"""
 
 
 def _from_values(values: dict[str, Any]) -> Calibration:
     scores = {str(name): tuple(float(score) for score in found) for name, found in values.pop("scores").items()}
     if not any(scores.values()) or any(list(found) != sorted(found) for found in scores.values()):
         raise ValueError("its scores are missing or not sorted")
+    classes = {str(name): _threshold(one) for name, one in values.pop("classes").items()}
+    if not all(scores.get(name) for name in classes):
+        raise ValueError("a class has a threshold and no scores")
     return Calibration(
         overall=_threshold(values.pop("overall")),
-        classes={name: _threshold(one) for name, one in values.pop("classes").items()},
+        classes=classes,
         scores=scores,
         notices=tuple(values.pop("notices")),
         **values,
@@ -202,6 +222,6 @@ def _threshold(values: Mapping[str, Any]) -> Threshold:
     """A threshold whose numbers are numbers."""
     found: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
     threshold = Threshold(**found)
-    if not all(isinstance(value, int | float) for value in (threshold.image, threshold.pixel)):
+    if not all(isinstance(value, int | float) and isfinite(value) for value in (threshold.image, threshold.pixel)):
         raise ValueError("a threshold is not a number")
     return threshold

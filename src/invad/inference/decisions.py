@@ -37,10 +37,12 @@ class Decider:
         class_name: the class of images whose class is not told; None: not known.
 
     Raises:
-        SettingsError: the calibration does not know the class, or there is none to know it.
+        SettingsError: the threshold is no number, the calibration does not know the class, or there is none to know it.
     """
 
     def __init__(self, threshold: float | None, calibration: Calibration | None, class_name: str | None) -> None:
+        if threshold is not None and not math.isfinite(threshold):
+            raise SettingsError(f"a threshold is a number that scores reach or do not, not {threshold}")
         if class_name is not None:
             if calibration is None:
                 raise SettingsError(f"class {class_name!r} chooses thresholds of a calibration, and there is none")

@@ -1,6 +1,5 @@
 """The images that an export is checked on: the run's own where they are still there."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from invad.errors import DataError, ImageError, SettingsError
 from invad.inference.inputs import list_inputs, spread
 from invad.inference.selfcheck import COMPARED
 from invad.records import Size
-from invad.runs import Run
+from invad.runs import Run, read_records
 from invad.settings import TrainSettings
 
 MEASURED = 200
@@ -69,8 +68,8 @@ def normal_images(
         return images, f"{len(paths)} images of --normal"
     if not run.records_file.is_file():
         return [], ""
-    lines = run.records_file.read_text(encoding="utf-8").splitlines()
-    paths = [path for path in (Path(json.loads(line)["image"]) for line in lines) if path.is_file()]
+    lines = read_records(run.records_file)
+    paths = [path for path in (Path(line["image"]) for line in lines) if path.is_file()]
     found = (_readable(path, settings.size) for path in spread(paths, count))
     return (
         [image for image in found if image is not None],

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invad.errors import DataError, SettingsError
-from invad.files import write_bytes
+from invad.files import write_bytes, written_at_once
 from invad.inference.agreeing import Decisions, Recorded, compare_decisions
 from invad.inference.calibrating import HELD_BACK, held_back_images
 from invad.inference.calibration import Calibration, read_calibration, without_places
@@ -27,6 +28,7 @@ from invad.inference.openvino_file import OpenVinoScorer, openvino_bytes, to_ope
 from invad.inference.rewriting import with_decision
 from invad.inference.scorer import Scorer, plain_scorer
 from invad.inference.selfcheck import (
+    COMPARED,
     Differences,
     Loss,
     Scoring,
@@ -59,7 +61,7 @@ class Export:
 
     path: Path
     images: str
-    """Which images it was checked on."""
+    """How many images it was checked on, and which."""
     differences: Differences
     """From the run's own maps and scores."""
     loss: Loss | None
@@ -90,8 +92,8 @@ def export(
         normal: normal images, for int8 and for the check: files, folders, patterns or manifests; none given: the
             training images.
         max_drop: the loss that a precision below fp32 may cost, in points of image AUROC on the run's test images, or
-            of agreement with the run where it has none; int8 agrees on other normal images than its ranges come from,
-            where there are enough.
+            of agreement with the run where it has none, 0 or more; infinity allows any. int8 agrees on other normal
+            images than its ranges come from, where there are enough.
         overwrite: replace a file that is there.
 
     Returns:
@@ -100,13 +102,13 @@ def export(
     Raises:
         RunError: there is no such run, it is not complete, its calibration is damaged or of another model, or the file
             cannot be written.
-        SettingsError: the options contradict each other.
+        SettingsError: the options contradict each other, or `max_drop` is below 0 or no number.
         DataError: the normal images cannot be read, or int8 has none.
         MissingExtraError: the extra `export` is not installed.
         ModelFileError: the model cannot be exported, or the file does not score as the run does; none is written.
     """
     run, out = run if isinstance(run, Run) else Run.open(run), Path(out)
-    _require(out, to, precision, overwrite)
+    _require(out, to, precision, max_drop, overwrite)
     settings, model = run.settings(), load_model(run)
     reference = plain_scorer(model, settings.size)
     asked = choose_images(run, settings, normal, precision)
@@ -115,8 +117,8 @@ def export(
     manifest, calibration = _manifest(run, settings, model, precision)
     files = _build(model, manifest, to, asked.normal)
     if not asked.normal:
-        origin = "synthetic images, since no photos were at hand"
-        asked = replace(asked, normal=synthetic_images(settings), origin=origin)
+        made = synthetic_images(settings)
+        asked = replace(asked, normal=made, origin=f"{len(made)} synthetic images, since no photos were at hand")
     with tempfile.TemporaryDirectory() as folder:  # checked before it takes the place of a file that is there
         trial = Path(folder) / out.name
         _write(trial, files)
@@ -124,20 +126,27 @@ def export(
         own = _own_thresholds(run, trial, calibration) if found.decisions is not None else None
     if own is not None:
         *weights, model_file = files
-        files = (*weights, with_decision(out.suffix, model_file, manifest, own, *weights))
+        files = (*weights, with_decision(out.suffix, model_file, manifest, without_places(own), *weights))
         found = replace(found, recalibrated=True)
     _write(out, files)
     return replace(found, path=out)
 
 
 def _write(path: Path, files: tuple[bytes, ...]) -> None:
-    """Write a model's file; of two, the weights first, so that the file itself is never there without them."""
-    for target, data in zip((path.with_suffix(".bin"), path)[-len(files) :], files, strict=True):
-        write_bytes(target, data)
+    """Write a model's file; of two, both are on the disk before the weights and then the file itself are renamed."""
+    *weights, model_file = files
+    with written_at_once(path) as file:
+        file.write(model_file)
+        file.flush()
+        os.fsync(file.fileno())  # a full disk shows here, while the old weights still stand
+        for data in weights:
+            write_bytes(path.with_suffix(".bin"), data)
 
 
-def _require(out: Path, to: Target, precision: Precision, overwrite: bool) -> None:
+def _require(out: Path, to: Target, precision: Precision, max_drop: float, overwrite: bool) -> None:
     """Refuse what cannot be meant before anything is computed."""
+    if not max_drop >= 0:  # NaN is refused too
+        raise SettingsError(f"--max-drop must be 0 or more points (inf allows any loss), not {max_drop:g}")
     if precision not in POSSIBLE[to]:
         raise SettingsError(f"{to} can be {', '.join(POSSIBLE[to])}, not {precision}")
     if out.suffix != SUFFIX[to]:
@@ -184,11 +193,13 @@ def _check(
     differences = Differences(
         map=float(np.max([one.map for one in compared])), score=float(np.max([one.score for one in compared]))
     )
-    found = Export(path=out, images=asked.origin, differences=differences, loss=None)
+    compared_on = f"{min(len(asked.normal), COMPARED)} of {asked.origin}"
+    found = Export(path=out, images=compared_on, differences=differences, loss=None)
     if precision == "fp32":
-        require_same(differences, asked.origin)
+        require_same(differences, compared_on)
         return found
-    images, origin = asked.measured or asked.normal, asked.measured_origin or asked.origin
+    images = asked.measured or asked.normal
+    origin = asked.measured_origin or f"{len(images)} of {asked.origin}"
     reference, scorer = Recorded(reference), Recorded(scorer)
     loss = measure_loss(reference, scorer, images, asked.labels, origin)
     require_worth(differences, loss, precision, max_drop)

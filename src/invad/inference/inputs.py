@@ -54,10 +54,12 @@ def list_inputs(roots: Sequence[str], *, without: Collection[Path] = ()) -> Iter
 
     Raises:
         DataError: a root does not exist or holds no image, or (at its place) a manifest has a faulty line.
-        SettingsError: nothing is named, or standard input twice.
+        SettingsError: nothing is named, something by an empty name, or standard input twice.
     """
     if not roots:
         raise SettingsError("no image given; expected images, folders, patterns, manifests, or - for standard input")
+    if "" in roots:
+        raise SettingsError("an image or folder has an empty name; was a variable of the shell not set?")
     if list(roots).count(STDIN) > 1:
         raise SettingsError("standard input (-) can be read only once; name it once")
     skipped = frozenset(folder.resolve() for folder in without)
@@ -103,7 +105,7 @@ def _open(root: str, skipped: frozenset[Path]) -> Iterator[Item]:
         expected = f"files that end in {', '.join(sorted(SUFFIXES))}"
         return _not_empty(images, f"{path} holds no image; expected {expected}")
     if path.suffix.lower() in MANIFESTS and path.is_file():
-        return _from_manifest(path)
+        return _not_empty(_from_manifest(path), f"{path} names no image")
     if path.exists():
         return iter((Item(path=path),))
     if glob.has_magic(root):
@@ -126,14 +128,22 @@ def _walk(folder: Path, skipped: frozenset[Path], above: tuple[Path, ...]) -> It
         raise DataError(f"cannot look into the folder {folder}: {error.strerror}") from error
     folders = []
     for entry in entries:
-        if entry.is_dir() and not is_hidden(entry.name) and entry.name != MASKS:
+        if _is_folder(entry) and not is_hidden(entry.name) and entry.name != MASKS:
             folders.append(entry.name)
-        elif is_image(entry.name) and entry.is_file():
+        elif is_image(entry.name) and (entry.is_symlink() or entry.is_file()):  # a link to nothing is to be told
             yield folder / entry.name
     for name in folders:
         real = (folder / name).resolve()
         if real not in above and real not in skipped:
             yield from _walk(folder / name, skipped, (*above, real))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder, or a link to one; a link in a circle is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _in_order(entries: Iterable["os.DirEntry[str]"]) -> Iterator["os.DirEntry[str]"]:
@@ -168,7 +178,8 @@ def _from_manifest(path: Path) -> Iterator[Item]:
             for number, row in _rows(path, file):
                 if not isinstance(row, dict) or not isinstance(row.get("image"), str) or not row["image"]:
                     raise DataError(f"{path}, line {number}: no image; expected `image` with a path")
-                yield Item(path=path.parent / row["image"], class_name=str(row.get("class") or "") or None)
+                name = row.get("class")
+                yield Item(path=path.parent / row["image"], class_name=None if name in (None, "") else str(name))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a manifest: {error}") from error
 
@@ -186,5 +197,5 @@ def _rows(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{path}, line {number} is not JSON: {error}") from error

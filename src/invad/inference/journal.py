@@ -16,8 +16,9 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from invad.errors import RunError
 from invad.files import write_text
@@ -49,9 +50,10 @@ class Journal:
         self.work = folder / WORK
         self.record = folder / JOB
         self.shard = shard
-        self._job = {"format_version": FORMAT, "processes": shard.count, **job}
+        described = {"format_version": FORMAT, "processes": shard.count, **job}
+        self._job: dict[str, Any] = json.loads(json.dumps(described))  # as it is read again: lists for tuples
         self._token = ""
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
 
     def look(self, final: Path, kept: tuple[Path, ...], inputs: str, *, resume: bool, overwrite: bool) -> State:
         """Return how far the job is, having changed nothing; for the first process.
@@ -145,7 +147,7 @@ class Journal:
                     offset += len(line)
                     yield found
         try:
-            self._file = path.open("r+b" if path.exists() else "wb")
+            self._file = FileIO(path, "r+" if path.exists() else "w")  # holds nothing back that closing would write
             self._file.truncate(offset)
             self._file.seek(offset)
         except OSError as error:
@@ -155,9 +157,10 @@ class Journal:
         """Write one line, so that not even a kill of this process loses it; return it as text."""
         assert self._file is not None
         text = json.dumps(line)
+        rest = text.encode() + b"\n"
         try:
-            self._file.write(text.encode() + b"\n")
-            self._file.flush()
+            while rest:
+                rest = rest[self._file.write(rest) :]
         except OSError as error:
             raise RunError(
                 f"cannot write {self._path('jsonl')}: {error.strerror}. Free some space and go on by --resume"
@@ -171,8 +174,14 @@ class Journal:
             self._file = None
 
     def complete(self) -> None:
-        """Say that this process has written all its lines."""
+        """Say that this process has written all its lines.
+
+        Raises:
+            RunError: the work folder is gone, or it cannot be written.
+        """
         self.close()
+        if not self.work.is_dir():
+            raise RunError(f"{self.work} is gone: another command has finished or replaced this job meanwhile")
         write_text(self._path("done"), self._token)
 
     def wait(self) -> Iterator[list[int]]:

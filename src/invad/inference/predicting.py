@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
@@ -31,6 +32,8 @@ from invad.inference.sharding import Shard
 from invad.inference.tables import Format, require_parquet, write_lines, write_parquet
 from invad.report.figures import overlay
 
+JPEG_SIDE = 65_500
+"""Pixels of a side that a JPEG can have; the picture of a longer image is smaller than the image."""
 DRIFTS_TOLD = 3
 """Windows that drifted and are told one by one; all are counted."""
 
@@ -60,6 +63,10 @@ class Summary:
     kept: int = 0
     """Lines that were there already."""
     unreadable: int = 0
+    of_unknown_class: int = 0
+    """Images whose class, from a manifest, neither the model nor its calibration knows."""
+    unknown_class: str = ""
+    """The first such class."""
     anomalous: int = 0
     windows: int = 0
     """Windows of scores that were tested for drift."""
@@ -99,9 +106,9 @@ class Predicting:
             raise SettingsError("several processes cannot share standard input; write the paths into a manifest")
         if batch_size < 1:
             raise SettingsError(f"batch_size must be 1 or more, not {batch_size}")
-        if output.scale is not None and not output.scale.low < output.scale.high:
+        if output.scale is not None and not -math.inf < output.scale.low < output.scale.high < math.inf:
             raise SettingsError(
-                f"--scale needs a low value below the high one, not {output.scale.low} {output.scale.high}"
+                f"--scale needs two numbers, the lower one first, not {output.scale.low} {output.scale.high}"
             )
         if output.format == "parquet":
             require_parquet()
@@ -117,6 +124,7 @@ class Predicting:
         calibration = predictor.calibration
         self._watch = None if calibration is None else DriftWatch(calibration, class_name)
         self._on_drift = on_drift
+        self._known = {*predictor.classes, *(calibration.scores if calibration else ())}
         self.streams = STDIN in roots
         """Whether the images come one after another from whoever writes their paths, so that no list can be made."""
         self.resumed = False
@@ -262,6 +270,9 @@ class Predicting:
         self.summary.images += 1
         self.summary.unreadable += "error" in line
         self.summary.anomalous += line.get("anomalous") is True
+        if self._known and "class" in line and line["class"] not in self._known:
+            self.summary.of_unknown_class += 1
+            self.summary.unknown_class = self.summary.unknown_class or line["class"]
         if self._watch is not None and "score" in line:
             drift = self._watch.add(line["score"], line.get("class"))
             if drift is not None:
@@ -278,6 +289,7 @@ class Predicting:
         calibration = self._predictor.calibration
         return {
             "model": self._predictor.checksum,
+            "file": self._predictor.file,
             "calibration": calibration and hashlib.sha256(calibration.to_json().encode()).hexdigest(),
             "threshold": self._predictor.threshold,
             "class": self._class_name,
@@ -288,8 +300,9 @@ class Predicting:
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=90)
+    buffer, picture = io.BytesIO(), Image.fromarray(image)
+    picture.thumbnail((JPEG_SIDE, JPEG_SIDE))
+    picture.save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
 
 

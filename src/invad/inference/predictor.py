@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from invad.colours import ColourScale
+from invad.data.hashing import content_hash
 from invad.data.images import convert_image, read_image
 from invad.data.loading import threads
 from invad.data.resizing import resize_image
@@ -35,9 +36,11 @@ class Predictor:
         scale: of pictures; None: not known.
         checksum: what tells the model from others (see `model_checksum`); empty: not known.
         classes: what the model was trained on; none: not known.
+        file: the SHA-256 of the exported file that it comes from, which may score a little differently than its run;
+            empty: a run, or not known.
 
     Raises:
-        SettingsError: the calibration does not know the class.
+        SettingsError: the threshold is no number, or the calibration does not know the class.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Predictor:
         scale: ColourScale | None = None,
         checksum: str = "",
         classes: Sequence[str] = (),
+        file: str = "",
     ) -> None:
         self.scorer = scorer
         self.size = scorer.size
@@ -57,6 +61,7 @@ class Predictor:
         self.threshold = threshold
         self.calibration = calibration
         self.checksum = checksum
+        self.file = file
         self.classes = tuple(classes)
         self.decide = Decider(threshold, calibration, class_name)
 
@@ -157,7 +162,7 @@ def load(
         RunError: there is no such run or file, its checkpoints are damaged, or the calibration is not of this model.
         ModelFileError: the file is damaged, changed, of a newer format, or not made by `invad export`.
         MissingExtraError: what runs the file is not installed.
-        SettingsError: the calibration does not know the class, or there is no such device.
+        SettingsError: the threshold is no number, the calibration does not know the class, or there is no such device.
 
     Example:
         >>> predictor = load("runs/bottles", threshold=0.4)  # doctest: +SKIP
@@ -172,6 +177,7 @@ def load(
         class_name=class_name,
         scale=opened.scale,
         checksum=opened.model,
+        file="" if opened.manifest is None else content_hash(Path(path)),
         classes=opened.classes,
     )
 

@@ -119,11 +119,13 @@ def _lines_written(work: Path) -> Iterator[dict[str, Any]]:
 
 
 def _lines_to_come(work: Path) -> Iterator[dict[str, Any]]:
-    """What the list's lines will say of pictures; standard input has no list."""
-    if (work / LIST).exists():
-        for number, item in enumerate(read_list(work / LIST)):
+    """What the list's lines will say of pictures, up to where it is damaged; standard input has no list."""
+    try:
+        for number, item in enumerate(read_list(work / LIST) if (work / LIST).exists() else ()):
             name = output_name(number, item.path)
             yield {"overlay": f"{name}.jpg", "map": f"{name}.npy"}
+    except RunError:
+        return
 
 
 def _draws(job: dict[str, Any]) -> bool:

@@ -179,7 +179,7 @@ def require_worth(found: Differences, loss: Loss, precision: str, max_drop: floa
             f"in {precision} the model gives maps or scores that are no numbers; no file is written. Choose a higher "
             f"--precision"
         )
-    if loss.drop > max_drop:
+    if not loss.drop <= max_drop:  # a bound that is NaN allows nothing
         raise ModelFileError(
             f"{precision} costs {loss.drop:.2f} points of {loss.measure} ({loss.before:.2f} to {loss.after:.2f}, on "
             f"{loss.images}), more than {max_drop:g}; no file is written. Choose a higher --precision, or allow it: "
