@@ -431,6 +431,17 @@ def test_standard_input(trained: Path, data: Path, tmp_path: Path) -> None:
         )
 
 
+def test_an_answer_before_the_next_question(trained: Path, data: Path, tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "invad", "predict", str(trained), "-", "--out", str(tmp_path / "o"), "--batch-size"]
+    with subprocess.Popen([*argv, "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        for path in [*sorted(data.rglob("*.png"))[:3], tmp_path / "none.png"]:
+            print(path, file=process.stdin, flush=True)
+            assert json.loads(process.stdout.readline())["image"] == str(path)  # waits for ever where it comes later
+        process.stdin.close()
+        assert process.wait() == 0
+
+
 @pytest.mark.parametrize("environment", [{"WORLD_SIZE": "2", "RANK": "2"}, {"WORLD_SIZE": "x"}, {"WORLD_SIZE": "0"}])
 def test_a_senseless_environment_is_refused(environment: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="RANK below WORLD_SIZE"):

@@ -33,8 +33,7 @@ class Predict:
     """A run folder made by `invad train`, or a file made by `invad export`."""
     images: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="IMAGES")]
     """Images, folders that are searched for them, patterns such as 'a/**/*.png', manifests (.csv or .jsonl, with
-    `image` and perhaps `class`), or - for standard input, a path a line. Lines of a slow stream come some images late,
-    the fewest with --batch-size 1."""
+    `image` and perhaps `class`), or - for standard input, a path a line."""
     out: Path = Path("predictions")
     """The folder for the lines and the pictures."""
     format: Literal["jsonl", "parquet"] = "jsonl"
@@ -53,7 +52,8 @@ class Predict:
     maps: bool = False
     """Write each raw map as a NumPy file (H, W) float32 too."""
     batch_size: int = 8
-    """Images computed at a time."""
+    """Images computed at a time. With 1, each line is written before the next path on standard input is waited for;
+    else lines come some images late."""
     strict: bool = False
     """Stop at an image that cannot be read, instead of saying so in its line."""
     resume: bool = False
@@ -91,7 +91,7 @@ class Predict:
         try:
             for line in job.run():
                 if shard.alone and not self.quiet:
-                    print(line)
+                    print(line, flush=job.streams)
         except KeyboardInterrupt:
             say(f"stopped; go on with the same command and --resume: the lines so far are in {self.out}")
             raise

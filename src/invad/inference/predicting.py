@@ -83,7 +83,8 @@ class Predicting:
         output: what to write, and where.
         class_name: the class of all images that a manifest gives none; None: that of the model's classes whose name a
             folder above the image bears, if there is one.
-        batch_size: images computed at a time.
+        batch_size: images computed at a time; with 1, each line is written before the next path on standard input is
+            waited for.
         strict: stop at an image that cannot be read, instead of saying so in its line.
         shard: this process's part.
         on_drift: called with the first few windows of scores that left the calibration's distribution, as soon as each
@@ -127,6 +128,7 @@ class Predicting:
         self._known = {*predictor.classes, *(calibration.scores if calibration else ())}
         self.streams = STDIN in roots
         """Whether the images come one after another from whoever writes their paths, so that no list can be made."""
+        self._at_once = self.streams and batch_size == 1
         self.resumed = False
         """Whether a job is gone on with that was begun before."""
         self.summary = Summary()
@@ -215,11 +217,12 @@ class Predicting:
             (item.path for item in images),
             batch_size=self._batch_size,
             classes=map(self._class_of, classes),
+            read_ahead=not self._at_once,
         )
         first = self.summary.kept
         numbers = ((self._shard.rank + (first + i) * self._shard.count, item) for i, item in enumerate(numbered))
         found = ((number, item, outcome) for (number, item), outcome in zip(numbers, outcomes, strict=True))
-        yield from map_ahead(self._line, found, ahead=2 * threads())
+        yield from map_ahead(self._line, found, ahead=1 if self._at_once else 2 * threads())
 
     def _line(self, found: tuple[int, Item, Prediction | ImageError]) -> dict[str, Any]:
         number, item, outcome = found

@@ -89,7 +89,12 @@ class Predictor:
             yield outcome
 
     def outcomes(
-        self, images: Iterable[ImageLike], *, batch_size: int = 8, classes: Iterable[str | None] | None = None
+        self,
+        images: Iterable[ImageLike],
+        *,
+        batch_size: int = 8,
+        classes: Iterable[str | None] | None = None,
+        read_ahead: bool = True,
     ) -> Iterator[Prediction | ImageError]:
         """Yield a prediction for each image, in order, or the error of an image that cannot be read.
 
@@ -97,11 +102,13 @@ class Predictor:
             images: as many as there are, perhaps without end; at most a few batches of them are held.
             batch_size: how many are computed at a time.
             classes: the class of each image, which then decides by its thresholds; None: that of the predictor.
+            read_ahead: take the next images while others are computed. Without it, and with a batch size of 1, each
+                outcome comes before the next image is waited for.
         """
         named = ((image, None) for image in images) if classes is None else zip(images, classes, strict=True)
         batch: list[_Read] = []
         good = 0
-        for read in map_ahead(self._read, named, ahead=2 * batch_size + threads()):
+        for read in map_ahead(self._read, named, ahead=2 * batch_size + threads() if read_ahead else 1):
             batch.append(read)
             good += read.error is None
             if good == batch_size or len(batch) >= 2 * batch_size:
