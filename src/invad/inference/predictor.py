@@ -107,11 +107,11 @@ class Predictor:
         """
         named = ((image, None) for image in images) if classes is None else zip(images, classes, strict=True)
         batch: list[_Read] = []
-        good = 0
+        good, most = 0, 2 * batch_size if read_ahead else batch_size  # of a batch, with those that cannot be read
         for read in map_ahead(self._read, named, ahead=2 * batch_size + threads() if read_ahead else 1):
             batch.append(read)
             good += read.error is None
-            if good == batch_size or len(batch) >= 2 * batch_size:
+            if good == batch_size or len(batch) == most:
                 yield from self._predict(batch)
                 batch, good = [], 0
         yield from self._predict(batch)
