@@ -8,7 +8,6 @@ What is folded, all of it exact but for rounding (computed in float64):
 - batch norms go into the convolutions before them, the encoder's included;
 - the neck's patch convolutions and the 1 x 1 convolution that merges them have nothing but sums between them: a level
   goes to S channels in one convolution;
-- the scale and shift of a modulated convolution come from the same style: one convolution makes both;
 - what depends on the constant alone (the stem, the first block's layer norm and skip) is a stored tensor;
 - a 1 x 1 convolution and an upsampling commute: the skip convolves the small map, and one depthwise transposed
   convolution puts the zeros between and blurs.
