@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from filelock import FileLock
 
 import invad
 
@@ -42,8 +43,24 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture(scope="session")
 def bottles(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of half of the good bottles, the other half held back, calibrated on those; copy it to write into it."""
-    settings = invad.TrainSettings(
+    """A model of half of the good bottles, the other half held back, calibrated on those; copy it to write into it.
+
+    It takes a minute, so the processes that share the tests share it as well.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    run = root / "bottles"
+    with FileLock(root / "bottles.lock"):
+        if not run.exists():
+            invad.train(_bottle_settings(shared), root / "bottles.new", quiet=True)
+            invad.calibrate(root / "bottles.new", false_alarms=0.05, overwrite=True, quiet=True)
+            (root / "bottles.new").rename(run)
+    return run
+
+
+def _bottle_settings(shared: Path) -> invad.TrainSettings:
+    return invad.TrainSettings(
         data=(f"mvtec:{shared / 'data/mvtec'}",),
         classes=("bottle",),
         encoder="resnet18",
@@ -55,6 +72,3 @@ def bottles(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         held_back=0.5,
         recipe="aligned",
     )
-    run = invad.train(settings, tmp_path_factory.mktemp("bottles") / "run", quiet=True)
-    invad.calibrate(run, false_alarms=0.05, overwrite=True, quiet=True)
-    return run.path
