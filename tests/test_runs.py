@@ -9,6 +9,7 @@ from invad import Run, TrainSettings
 from invad.colours import ColourScale
 from invad.errors import RunError
 from invad.records import Record
+from invad.saved_evaluation import Request
 
 
 def fill(run: Run) -> None:
@@ -96,7 +97,14 @@ def test_images_of_a_run_are_those_that_it_was_started_with(tmp_path: Path) -> N
     run = Run(tmp_path)
     records = [Record(image=Path(f"{i}.png"), class_name="a", split="train") for i in range(3)]
     run.write_records(records, ["a", "b", "c"])
+    run.check_records(records, ["a", "x", "c"])  # mended before the first step
+    run.checkpoints.mkdir()
+    (run.checkpoints / "000000001.safetensors").touch()
     run.check_records(records, ["a", "b", "c"])
+    moved = [Record(image=Path(f"moved/{i}.png"), class_name="a", split="train") for i in range(3)]
+    run.check_records(moved, ["a", "b", "c"])
+    with pytest.raises(RunError, match="the training images are not those"):
+        run.check_records([Record(image=r.image, class_name="b", split="train") for r in records], ["a", "b", "c"])
     for changed, hashes, first in (
         (records, ["a", "x", "c"], r"1\.png"),
         (records[:2], ["a", "b"], r"2\.png"),
@@ -109,6 +117,17 @@ def test_images_of_a_run_are_those_that_it_was_started_with(tmp_path: Path) -> N
         run.check_held_back(records[:1], ["a"])
     (tmp_path / "records.jsonl").write_text('{"image": "0.png", "class": "a", "split": "train"}\n')
     run.check_records(records[:1], ["a"])  # a run of format 1 names no hashes
+
+
+def test_a_run_is_called_as_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "parts").mkdir()
+    monkeypatch.chdir(tmp_path / "parts")
+    assert Run(".").name == "parts" and Run("../parts").name == "parts"
+
+
+def test_commands_can_be_typed() -> None:
+    asked = Request(data=("folder:my photos",), classes=("left washer", "nut"))
+    assert asked.arguments() == "--data 'folder:my photos' --classes 'left washer' nut --bootstrap 0"
 
 
 @pytest.mark.parametrize("text", ['{"image": "a.png", "cla', '{"image": "a.png"}\n', "[1]\n", "\xff"])

@@ -1,5 +1,6 @@
 """A model and data in, all metrics out."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -67,10 +68,12 @@ def evaluate(
     Raises:
         RunError: there is no such run, its calibration is of another model, or its results cannot be written.
         ModelFileError: the file is damaged, changed, of a newer format, or not made by `invad export`.
-        SettingsError: no data is given for a file, a folder for the results of a run, or one that is not empty.
+        SettingsError: no data is given for a file, a folder for the results of a run, or one that is not empty; the
+            threshold is no number, or the resamples are fewer than none.
         DataError: the data set is not laid out as it should be, or has no test images.
         MetricError: the folder of `save_maps` holds maps already, or cannot be written.
     """
+    _require_numbers(bootstrap, threshold)
     request = Request(
         data=tuple(full_spec(spec) for spec in data),
         classes=tuple(classes),
@@ -260,10 +263,19 @@ def evaluate_maps(
         MetricError: the folder holds no maps, or some that no metric can be computed from.
         RunError: the results cannot be written.
     """
+    _require_numbers(bootstrap, threshold)
     found = compute_all(Evaluator.from_maps(folder), protocols, bootstrap, threshold)
     for results in found:
         write_results(Path(folder), results)
     return found
+
+
+def _require_numbers(bootstrap: int, threshold: float | None) -> None:
+    """Refuse before anything is computed what would be refused, or draw nonsense, at the end."""
+    if bootstrap < 0:
+        raise SettingsError(f"the resamples of --bootstrap must be 0 or more, not {bootstrap}")
+    if threshold is not None and not math.isfinite(threshold):
+        raise SettingsError(f"a threshold is a number that scores reach or do not, not {threshold}")
 
 
 def compute_all(

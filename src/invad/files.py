@@ -71,8 +71,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8 to path at once; see `write_bytes`."""
-    write_bytes(path, text.encode())
+    r"""Write text in UTF-8 to path at once, see `write_bytes`; bytes of names that are none become `\udcff`, say."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def _cannot_write(path: Path, error: OSError) -> str:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -30,7 +31,7 @@ def tell_facts(run: Run, kept: Kept) -> Facts:
     notes = [text for text in kept.evaluation.results[0].warnings if all(text in one for one in shared)]
     notes = [text for text in notes if not text.startswith(classes)]  # those stand with their class
     return Facts(
-        title=run.path.name,
+        title=run.name,
         model=settings.model,
         encoder=str(settings.encoder),
         data=", ".join(kept.request.data or settings.data) or "not known",
@@ -142,8 +143,8 @@ def _joint(hashes: Iterable[str]) -> str:
 
 
 def _commands(run: Run, kept: Kept) -> Iterable[str]:
-    name, threshold = run.path.name, kept.evaluation.results[0].threshold
-    arguments = kept.request.arguments() + ("" if threshold is None else f" --threshold {threshold:g}")
+    name, threshold = shlex.quote(run.name), kept.evaluation.results[0].threshold
+    arguments = kept.request.arguments() + ("" if threshold is None else f" --threshold {threshold!r}")
     if run.records_file.is_file():
         yield f"invad reproduce {name} --out again"
         yield f"invad evaluate again {arguments}"

@@ -22,6 +22,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +133,13 @@ class Run:
         """Return the versions and the machine that the run was made with; nothing where it did not record them."""
         if not self.environment_file.is_file():
             return {}
-        found = json.loads(self.environment_file.read_text(encoding="utf-8"))
-        return {str(name): str(value) for name, value in found.items()}
+        try:
+            found = json.loads(self.environment_file.read_text(encoding="utf-8"))
+            return {str(name): str(value) for name, value in found.items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise RunError(
+                f"{self.environment_file} is damaged, or cannot be read ({error}); restore it from a copy, or delete it"
+            ) from error
 
     def environments(self) -> tuple[dict[str, str], ...]:
         """Return the versions and machine that the run was started with, and those of each time that it was resumed."""
@@ -214,17 +220,16 @@ class Run:
         self._check_images(self.held_back_file, "images held back", records, hashes)
 
     def _check_images(self, file: Path, what: str, records: Sequence[Record], hashes: Sequence[str]) -> None:
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        rows = [json.loads(line) for line in lines]
-        before, now = [row["image"] for row in rows], [str(record.image) for record in records]
-        changed = sorted(set(before) ^ set(now)) or [
-            row["image"] for row, found in zip(rows, hashes) if row.get("sha256", found) != found
-        ]
-        if before != now or changed:
-            raise RunError(
-                f"the {what} are not those that {self.path} was started with ({len(before)} then, {len(now)} "
-                f"now; the first that differs: {(changed or now)[0]}). Restore them, or start a new run"
-            )
+        """Compare images by what they hold, wherever they lie now; before the first checkpoint, one may be mended."""
+        rows = read_records(file) if file.is_file() else []
+        fresh = not list_checkpoints(self.checkpoints)
+        for row, record, digest in zip_longest(rows, records, hashes):
+            if row is None or record is None or not _is_same(row, record, digest, fresh):
+                first = record.image if row is None else row["image"]
+                raise RunError(
+                    f"the {what} are not those that {self.path} was started with ({len(rows)} then, {len(records)} "
+                    f"now; the first that differs: {first}). Restore them, or start a new run"
+                )
 
     def require_there(self) -> None:
         """Refuse to write into a folder that is gone, as one on a drive that is no longer mounted.
@@ -275,6 +280,11 @@ class Run:
                 f"{self.scale_file} is damaged or of another version ({error}); delete it and write it anew by "
                 f"`invad train --resume {self.path}`"
             ) from error
+
+    @property
+    def name(self) -> str:
+        """What its folder is called, whatever path leads there."""
+        return self.path.resolve().name
 
     @property
     def complete(self) -> bool:
@@ -350,6 +360,13 @@ def _write_records(path: Path, records: Sequence[Record], hashes: Sequence[str])
         for r, digest in zip(records, hashes, strict=True)
     ]
     write_text(path, "".join(lines))
+
+
+def _is_same(row: Mapping[str, str], record: Record, digest: str, fresh: bool) -> bool:
+    """Whether an image is the one of a line, by its content; by its path where that is not known or may change."""
+    if (row["class"], row["split"]) != (record.class_name, record.split):
+        return False
+    return row.get("sha256") == digest or (("sha256" not in row or fresh) and row["image"] == str(record.image))
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

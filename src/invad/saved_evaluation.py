@@ -6,6 +6,7 @@ evaluation/evaluation.json   what was evaluated, when and by what; the curves of
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -63,7 +64,7 @@ class Request:
             '--classes nut --bootstrap 200'
         """
         parts = [
-            f"--{name} {' '.join(given)}" for name in ("data", "classes", "views") if (given := getattr(self, name))
+            f"--{name} {shlex.join(given)}" for name in ("data", "classes", "views") if (given := getattr(self, name))
         ]
         parts += [] if self.split is None else [f"--split {self.split}"]
         return " ".join([*parts, f"--bootstrap {self.bootstrap}"])
@@ -172,7 +173,7 @@ def _damage_told(run: Run) -> Iterator[None]:
     """A context in which what cannot be read is a damaged evaluation."""
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, MetricError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, MetricError) as error:
         raise RunError(
             f"the evaluation in {run.evaluation} is damaged ({error}); evaluate again with `invad evaluate {run.path}`"
         ) from error

@@ -401,7 +401,7 @@ def _check(s: TrainSettings) -> None:
     for name, value in positive.items():
         if value is not None and value <= 0:
             raise SettingsError(f"{name} must be above 0, not {value}")
-    for name in ("learning_rate", "loss_weight", "blur"):
+    for name in ("learning_rate", "loss_weight", "blur", "cache_memory"):
         if getattr(s, name) == math.inf:
             raise SettingsError(f"{name} must be finite, not inf")
     _check_later_rates(s.later_rates)

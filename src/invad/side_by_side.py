@@ -58,7 +58,9 @@ def report_beside(
         raise SettingsError(f"two runs are compared by resampling; expected --bootstrap 1 or more, got {resamples}")
     runs = Run.open(first), Run.open(second)
     request = Request(data=tuple(data), views=tuple(views), split=split)
-    test_sets = [_by_content(open_test_set(run, request).split("test"), run) for run in runs]
+    test_sets = [
+        _by_content(open_test_set(run, request, trained=run.trained_classes()).split("test"), run) for run in runs
+    ]
     _require_same(runs, test_sets)
     records = [[record for _, record in found] for found in test_sets]
     evaluators, scores = [], []
@@ -71,7 +73,7 @@ def report_beside(
         Side(name=name, results=evaluator.compute("exact"), scale=run.scale(), settings=_settings(run))
         for name, evaluator, run in zip(names, evaluators, runs, strict=True)
     ]
-    path = out or runs[0].evaluation / f"beside-{runs[1].path.name}.html"
+    path = out or runs[0].evaluation / f"beside-{runs[1].name}.html"
     content = Beside(
         sides=(sides[0], sides[1]),
         differences=evaluators[0].differences(evaluators[1], resamples),
@@ -102,8 +104,8 @@ def _require_same(runs: Sequence[Run], found: Sequence[Found]) -> None:
     if first == second:
         return
     alone = [
-        [record for key, record in one if key not in set(other)]
-        for one, other in ((found[0], second), (found[1], first))
+        [record for key, record in one if key not in other]
+        for one, other in ((found[0], set(second)), (found[1], set(first)))
     ]
     shown = "; ".join(
         f"{len(own)} only of {run.path} (the first: {own[0].image})"
@@ -127,7 +129,7 @@ def _score(run: Run, records: Sequence[Record], device: str, quiet: bool) -> tup
 
 def _names(runs: Sequence[Run]) -> list[str]:
     """What the page calls the runs."""
-    names = [run.path.name for run in runs]
+    names = [run.name for run in runs]
     return names if names[0] != names[1] else [str(run.path) for run in runs]
 
 

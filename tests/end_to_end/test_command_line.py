@@ -7,14 +7,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import invad
-from invad.cli.main import VERBS, run
+from invad import TrainSettings, evaluation
+from invad.cli.main import VERBS, parse, run
 from invad.data import make_synthetic
+from invad.errors import SettingsError
 
 SMALL = ("--encoder", "analytic", "--image-size", "64", "--blocks", "1", "1", "1", "--quiet")
 
@@ -286,12 +289,53 @@ def test_a_full_disk_leaves_nothing_that_looks_whole(
     fails(capsys, ["evaluate", str(tmp_path / "run")], "is not a run")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are not UTF-8")
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    make_synthetic(tmp_path / "made", train=4, good=2, defective=1, size=32)
+    part = tmp_path / "set" / os.fsdecode(b"w\xe4sher")
+    part.parent.mkdir()
+    (tmp_path / "made/washer").rename(part)
+    for kind in ("test", "ground_truth"):
+        defect = next(folder for folder in sorted((part / kind).iterdir()) if folder.name != "good")
+        defect.rename(defect.with_name(os.fsdecode(b"ri\xdf")))
+    good = next((part / "test/good").iterdir())
+    good.rename(good.with_name(os.fsdecode(b"gr\xfcn.png")))
+    out, maps = str(tmp_path / "run"), str(tmp_path / "maps")
+    cache = ("--cache", "disk", "--cache-dir", str(tmp_path / "cache"))
+    assert run(train_args(f"folder:{part.parent}", tmp_path / "run", *cache)) == 0
+    assert run(["evaluate", out, "--bootstrap", "5", "--save-maps", maps]) == 0
+    assert run(["evaluate", "--from-maps", maps, "--bootstrap", "0"]) == 0
+    assert run(["report", out]) == 0
+    found = json.loads((tmp_path / "run/evaluation/results-exact.json").read_text())
+    assert [one["name"] for one in found["classes"]] == [part.name]
+    with pytest.raises(SettingsError, match="is not text that UTF-8 can hold; rename"):
+        TrainSettings(data=(f"folder:{part}",)).save(tmp_path / "settings.toml")
+
+
+@pytest.mark.parametrize("options", [["--threshold", "nan"], ["--threshold", "inf"], ["--bootstrap", "-1"]])
+def test_what_cannot_be_meant_costs_no_evaluation(
+    options: list[str], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(evaluation, "evaluate_scorer", None)
+    monkeypatch.setattr(evaluation.Evaluator, "from_maps", None)
+    fails(capsys, ["evaluate", str(trained), *options], options[1])
+    fails(capsys, ["evaluate", "--from-maps", str(tmp_path), *options], options[1])
+
+
 def test_training_says_what_its_thresholds_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_synthetic(tmp_path / "set", train=10, good=1, defective=1, size=64)
     assert run(train_args(f"folder:{tmp_path / 'set/fabric'}", tmp_path / "run")) == 0
     said = capsys.readouterr().out
     assert "thresholds: from 1 normal images held back in training; about 50 % of good ones" in said
     assert f"invad calibrate {tmp_path / 'run'} --normal FOLDER --overwrite\n" in said
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "report", "calibrate"])
+def test_lists_that_are_named_twice_add_up(verb: str) -> None:
+    option = "--normal" if verb == "calibrate" else "--data"
+    command = parse(verb, ["runs/a", option, "folder:a", option, "folder:b", "folder:c"])
+    found = [str(one) for one in getattr(command, option.removeprefix("--"))]
+    assert found == ["folder:a", "folder:b", "folder:c"]
 
 
 @pytest.mark.parametrize("argv", [["data"], ["data", "--help"], ["marks", "-h"]])

@@ -196,6 +196,19 @@ def test_unknown_classes_are_pooled_and_small_ones_too(fresh: Path, normal: Path
     assert small.threshold("wood") == small.overall
 
 
+def test_marks_of_no_class_are_of_unknown_class(fresh: Path, normal: Path, data: Path, tmp_path: Path) -> None:
+    """As `invad marks export` writes them."""
+    photos = [(path, "normal") for path in sorted((normal / "wood").iterdir())]
+    photos += [(path, "anomalous") for path in sorted((data / "wood/test").rglob("*.png")) if "good" not in path.parts]
+    for number, (path, _) in enumerate(photos):
+        shutil.copy(path, tmp_path / f"{number}.png")
+    kinds = [("train", label) if label == "normal" else ("test", label) for _, label in photos]
+    rows = [f"{number}.png,unknown,{','.join(kind)}" for number, kind in enumerate(kinds)]
+    (tmp_path / "manifest.csv").write_text("\n".join(["image,class,split,label", *rows]))
+    calibration = invad.calibrate(fresh, labelled=f"folder:{tmp_path / 'manifest.csv'}", quiet=True)
+    assert list(calibration.scores) == [""] and calibration.classes == {}
+
+
 def test_labelled_classes_are_called_as_in_training(fresh: Path, data: Path) -> None:
     records = fresh / "records.jsonl"
     rows = [json.loads(line) for line in records.read_text().splitlines()]

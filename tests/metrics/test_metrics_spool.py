@@ -85,6 +85,8 @@ def test_another_programs_maps(tmp_path, kind):
         ({"labels": [1]}, "'labels' has 1 entries, but there are 5 maps"),
         ({"classes": None}, "'classes' must be a list"),
         ({"scores": "high"}, "'scores' must be a list"),
+        ({"classes": [None] * 5}, "'classes' must hold names"),
+        ({"defects": [["x"]] * 5}, "'defects' must hold names"),
     ],
 )
 def test_refused(tmp_path, change, message):
@@ -101,8 +103,12 @@ def test_damaged_or_missing(tmp_path):
     evaluator = fill(Evaluator(spool=tmp_path))
     with pytest.raises(MetricError, match="holds maps already"):
         Evaluator(spool=tmp_path)
-    (tmp_path / "000001.masks.npy").write_bytes(b"torn")
-    with pytest.raises(MetricError, match="damaged"):
+    for torn in (b"torn", b""):
+        (tmp_path / "000001.masks.npy").write_bytes(torn)
+        with pytest.raises(MetricError, match="damaged"):
+            Evaluator.from_maps(tmp_path)
+    np.save(tmp_path / "000001.masks.npy", np.float32(1))
+    with pytest.raises(MetricError, match=r"expected maps and masks \(N, H, W\)"):
         Evaluator.from_maps(tmp_path)
     (tmp_path / "000000.maps.npy").unlink()
     with pytest.raises(MetricError, match="has gone"):

@@ -88,6 +88,7 @@ def desk(
     size: tuple[int, int] = WIDE,
     permissions: Sequence[str] = (),
     refusals: bool = False,
+    before: str = "",
 ) -> Iterator[Desk]:
     """Open the page; at the end nothing must have gone wrong unseen.
 
@@ -99,6 +100,7 @@ def desk(
         size: of the window.
         permissions: what the browser grants the page.
         refusals: whether answers that are no success belong to the test; browsers log them as errors.
+        before: a script that runs before those of the page.
     """
     context = browser.new_context(
         color_scheme=scheme,
@@ -108,6 +110,7 @@ def desk(
         reduced_motion="reduce",
     )
     context.set_default_timeout(PATIENCE)
+    context.add_init_script(before)
     page = context.new_page()
     found = Desk(page=page, pictures=pictures)
 

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from invad.inference.predictor import load
 from invad.inference.selfcheck import BOUND
 from invad.report.figures import overlay
 from invad.serving import Limits, create_app
+from invad.serving.prediction import shown
 
 
 def sent(images: Sequence[Path]) -> list[tuple[str, tuple[str, bytes]]]:
@@ -190,6 +192,78 @@ def test_names_are_only_shown(client: TestClient, name: str, tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "marks" / "images").iterdir()] == [f"{result['id']}.png"]
 
 
+@pytest.mark.parametrize(
+    ("name", "shown_as"),
+    [
+        ("Screenshot at 9.41\u202fam.png", None),
+        ("photo\u00a01.png", None),
+        ("写真\u30001.png", None),
+        ("\U0001f468\u200d\U0001f527.png", None),
+        ("می\u200cخواهم.png", None),
+        ("a\u202egnp.exe", "a\ufffdgnp.exe"),
+        ("a\u2066b\u2069\u200e\u200f.png", "a\ufffdb\ufffd\ufffd\ufffd.png"),
+        ("a\x1b\x7f\u2028b.png", "a\ufffd\ufffd\ufffdb.png"),
+        ("a\udce9.png", "a\ufffd.png"),
+    ],
+)
+def test_only_control_characters_are_replaced(name: str, shown_as: str | None) -> None:
+    assert shown(name) == (shown_as or name)
+
+
+def test_a_predictor_of_one_class_is_described_as_it_decides(
+    trained: Path, predictor: Predictor, images: list[Path]
+) -> None:
+    assert predictor.calibration is not None and predictor.scale is not None
+    part = max(predictor.calibration.classes, key=lambda one: predictor.calibration.threshold(one).image)
+    path = next(path for path in images if part in path.parts)
+    of_part = load(trained, class_name=part, device="cpu")
+    calibration, own = predictor.calibration, predictor.calibration.threshold(part)
+    assert own.image != calibration.overall.image and predictor.scale.of(part) != predictor.scale.of(None)
+    with TestClient(create_app(of_part)) as client:
+        info = client.get("/info").json()
+        result, said = (
+            client.post(f"/predict?map=png{asked}", files=sent([path])).json()["results"][0]
+            for asked in ("", f"&class_name={part}")
+        )
+    assert (info["threshold"], info["pixel_threshold"]) == (own.image, own.pixel)
+    assert info["scale"] == list(predictor.scale.of(part))
+    assert info["calibration"]["count"] == own.normal != calibration.overall.normal
+    assert info["calibration"]["scores"] == info["calibration"]["class_scores"][part]
+    assert result["threshold"] == own.image and result["map"] == said["map"]
+    same(result, of_part(path))
+
+
+def test_names_of_bytes_that_are_not_utf_8(predictor: Predictor, images: list[Path], tmp_path: Path) -> None:
+    assert predictor.calibration is not None and predictor.scale is not None
+    broken, spelt, part = "w\udce4sher", r"w\xe4sher", next(iter(predictor.calibration.classes))
+    calibration = replace(
+        predictor.calibration,
+        classes={broken: predictor.calibration.classes[part]},
+        scores={**predictor.calibration.scores, broken: predictor.calibration.scores[part]},
+        images="photos/w\udce4sher",
+    )
+    scale = replace(predictor.scale, classes={broken: predictor.scale.of(part)})
+    odd = Predictor(predictor.scorer, calibration=calibration, scale=scale, checksum="f" * 64, classes=(broken,))
+    with TestClient(create_app(odd, name="r\udce4n", marks=tmp_path / "marks")) as client:
+        info = client.get("/info").json()
+        assert (info["name"], info["classes"], info["calibration"]["images"]) == (
+            r"r\xe4n",
+            [spelt],
+            rf"photos/{spelt}",
+        )
+        assert spelt in info["class_names"]
+        for key in ("thresholds", "pixel_thresholds", "scales"):
+            assert list(info[key]) == [spelt]
+        asked = {"class_name": spelt, "map": "png"}
+        result = client.post("/predict", params=asked, files=sent(images[:1])).json()["results"][0]
+        assert result["threshold"] == info["thresholds"][spelt] != info["threshold"]
+        mark = client.put(f"/marks/{result['id']}", json={"mark": "good"})
+        assert mark.status_code == 200 and mark.json()["class_name"] == spelt
+        refused = client.post("/predict?class_name=none", files=sent(images[:1]))
+        assert refused.status_code == 422 and spelt in refused.json()["detail"].replace("\\\\", "\\")
+        assert "invad_model_info" in client.get("/metrics").text
+
+
 def test_limits(predictor: Predictor) -> None:
     limits = Limits(body_bytes=200_000, pixels=10_000, batch=2, queue=2)
     with TestClient(create_app(predictor, limits=limits)) as client:
@@ -202,10 +276,21 @@ def test_limits(predictor: Predictor) -> None:
 
 
 @pytest.mark.parametrize(
-    "values", [{"queue": 0}, {"body_seconds": -1.0}, {"batch": 9, "queue": 8}, {"body_bytes": 2**40}]
+    "values",
+    [
+        {"queue": 0},
+        {"body_seconds": -1.0},
+        {"batch": 9, "queue": 8},
+        {"body_bytes": 2**40},
+        {"body_seconds": math.inf},
+        {"compute_wait": math.inf},
+        {"idle_seconds": math.nan},
+        {"compute_wait": 1e300},
+        {"recent_bytes": 2**20},
+    ],
 )
 def test_limits_that_cannot_be_meant(values: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError):
+    with pytest.raises(SettingsError, match="|".join(values)):
         Limits(**values)
 
 

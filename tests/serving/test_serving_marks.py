@@ -23,6 +23,7 @@ from invad.inference import Predictor
 from invad.serving import Limits, create_app
 from invad.serving.manifest import write_folder
 from invad.serving.marks import APPLICATION, FILE, FORMAT, Marks
+from invad.serving.schemas import Decision
 from invad.serving.spool import Recent, Spool
 
 
@@ -67,7 +68,8 @@ def test_a_mark_keeps_image_score_and_model(client: TestClient, predictor: Predi
 
 def test_only_images_that_were_predicted_of_late_are_marked(predictor: Predictor, tmp_path: Path) -> None:
     first, second = png(seed=1), png(seed=2)
-    app = create_app(predictor, marks=tmp_path / "marks", limits=Limits(recent_bytes=len(second)))
+    size = len(second) + 1000  # for one of them, and for what a body holds beside it
+    app = create_app(predictor, marks=tmp_path / "marks", limits=Limits(recent_bytes=size, body_bytes=size))
     with TestClient(app) as client:
         ids = [client.post("/predict", files={"files": data}).json()["results"][0]["id"] for data in (first, second)]
         assert client.put(f"/marks/{ids[1]}", json={"mark": "good"}).status_code == 200
@@ -127,6 +129,39 @@ def test_files_that_are_none_of_ours_are_left_alone(tmp_path: Path) -> None:
         Marks(damaged)
     with pytest.raises(RunError, match="Choose another folder"):
         Marks(damaged / FILE / "below")
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (sqlite3.SQLITE_CORRUPT_INDEX, "Move it away"),
+        (sqlite3.SQLITE_BUSY_RECOVERY, "try again"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, "as the user of the server"),
+        (sqlite3.SQLITE_FULL, "Free space"),
+        (sqlite3.SQLITE_IOERR_WRITE, "try again"),
+    ],
+)
+def test_only_a_broken_file_is_to_be_moved_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
+) -> None:
+    def fail(marks: Marks) -> None:
+        error = sqlite3.OperationalError("as SQLite says it")
+        error.sqlite_errorcode = code
+        raise error
+
+    monkeypatch.setattr(Marks, "_prepare", fail)
+    with pytest.raises(RunError, match=f"as SQLite says it. .*{remedy}") as caught:
+        Marks(tmp_path)
+    assert ("Move it away" in str(caught.value)) == (remedy == "Move it away")
+
+
+def test_a_file_that_another_program_writes_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Marks(tmp_path).close()
+    monkeypatch.setattr("invad.serving.marks.WAIT_SECONDS", 0.05)
+    with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RunError, match=r"database is locked\. Another program is writing it; try again"):
+            Marks(tmp_path)
 
 
 def test_a_file_that_was_only_begun_is_new(tmp_path: Path) -> None:
@@ -258,6 +293,46 @@ def test_the_archive_is_the_folder(marked: Path, predictor: Predictor, tmp_path:
     }
     assert found["folder"] == found["archive"] and "manifest.csv" in found["folder"]
     assert len(found["folder"]) == len(Marks(marked).all()) + 3
+
+
+@pytest.mark.parametrize(
+    ("kinds", "commands"),
+    [
+        (["good"], ["--normal", "train"]),
+        (["defective"], []),
+        (["good", "defective"], ["--normal", "--labelled", "train"]),
+    ],
+)
+def test_only_what_can_be_done_next_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kinds: list[Decision], commands: list[str]
+) -> None:
+    marks = Marks(tmp_path / "marks")
+    for seed, kind in enumerate(kinds):
+        data = png(seed=seed)
+        marks.put(recent(data), data, kind, class_name=None, name=None)
+    assert run(["marks", "export", str(tmp_path / "out"), "--marks", str(tmp_path / "marks")]) == 0
+    said = capsys.readouterr().err
+    found = [line for line in said.splitlines() if "  invad " in line]
+    assert len(found) == len(commands) and all(word in line for word, line in zip(commands, found, strict=True))
+    assert ("mark some" in said) == (not commands)
+
+
+def test_a_class_that_only_the_model_before_knew(predictor: Predictor, tmp_path: Path, images: list[Path]) -> None:
+    part = images[0].parts[-4]
+    other = Predictor(predictor.scorer, scale=predictor.scale, checksum="f" * 64, classes=("screws",))
+    loads = [(other, "other")]
+    app = create_app(predictor, marks=tmp_path / "marks", load=lambda: loads[0])
+    with TestClient(app, client=("127.0.0.1", 1)) as client:
+        sent = client.post(f"/predict?class_name={part}", files={"files": images[0].read_bytes()}).json()
+        id = sent["results"][0]["id"]
+        assert client.post("/reload").status_code == 200
+        assert client.put(f"/marks/{id}", json={"mark": "good", "class_name": "bolts"}).status_code == 422
+        marked = client.put(f"/marks/{id}", json={"mark": "good", "class_name": part})
+        assert marked.status_code == 200 and marked.json()["class_name"] == part
+    with TestClient(create_app(other, marks=tmp_path / "marks")) as client:  # where it is no longer recent
+        changed = client.put(f"/marks/{id}", json={"mark": "defective", "class_name": part})
+        assert changed.status_code == 200 and changed.json()["mark"] == "defective"
+        assert client.put(f"/marks/{id}", json={"mark": "good", "class_name": "bolts"}).status_code == 422
 
 
 def test_marks_of_unknown_class(tmp_path: Path) -> None:

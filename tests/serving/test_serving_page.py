@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["pictures"]
 pytestmark = pytest.mark.browser
+TOKEN = "a-token-of-enough-letters"
 
 
 @pytest.fixture(scope="module")
@@ -427,14 +428,17 @@ def test_removing_a_mark_is_confirmed(
         assert at.text("marks-count") == "0" and at.page.locator("#undo").is_disabled()
 
 
-def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictures: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def token_server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("token")
+    (folder / "token").write_text(TOKEN)
+    with server(trained, folder / "marks", "--token-file", str(folder / "token")) as found:
+        yield found
+
+
+def test_the_token(browser: "Browser", token_server: Server, images: list[Path], pictures: Path) -> None:
     """It is asked for, refused when wrong, sent when right, and gone with the tab."""
-    token = "a-token-of-enough-letters"
-    (tmp_path / "token").write_text(token)
-    with (
-        server(trained, tmp_path / "marks", "--token-file", str(tmp_path / "token")) as served,
-        desk(browser, served.url, pictures, refusals=True) as at,
-    ):
+    with desk(browser, token_server.url, pictures, refusals=True) as at:
         box = at.page.locator("#token-input")
         for answer in ("", "wrong"):
             box.fill(answer)
@@ -448,7 +452,7 @@ def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictur
             box.wait_for()
         at.drop(images[1])
         at.page.locator("#banner", has_text="The images wait until the token is given").wait_for()
-        box.fill(token)
+        box.fill(TOKEN)
         at.page.keyboard.press("Enter")
         at.page.locator("#model dt").first.wait_for()
         at.options.first.wait_for()
@@ -461,7 +465,51 @@ def test_the_token(browser: "Browser", trained: Path, images: list[Path], pictur
         image.wait_for()
         at.page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
         assert at.page.evaluate("Object.values(localStorage).join() + document.cookie") == ""
-        assert at.page.evaluate("Object.values(sessionStorage).join()") == token
+        assert at.page.evaluate("Object.values(sessionStorage).join()") == TOKEN
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [TOKEN.replace("-", "\N{EN DASH}"), f"\N{ZERO WIDTH SPACE}{TOKEN}", f"{TOKEN}\N{LATIN SMALL LETTER E WITH ACUTE}"],
+)
+def test_a_token_that_no_header_can_carry(browser: "Browser", token_server: Server, pictures: Path, wrong: str) -> None:
+    """Chats put typographic signs into what is pasted from them: the page says so and asks again."""
+    with desk(browser, token_server.url, pictures, refusals=True) as at:
+        box = at.page.locator("#token-input")
+        sentence = at.page.locator("#token-text", has_text="a token has only plain letters, digits and signs")
+        box.fill(wrong)
+        at.page.keyboard.press("Enter")
+        sentence.wait_for()
+        at.page.reload()
+        sentence.wait_for()
+        assert at.page.locator("#banner").is_hidden()
+        box.fill(f" {TOKEN} ")
+        at.page.keyboard.press("Enter")
+        at.page.locator("#model dt").first.wait_for()
+
+
+def test_where_the_browser_keeps_nothing(
+    browser: "Browser", token_server: Server, images: list[Path], pictures: Path
+) -> None:
+    """With site data blocked all works; what was chosen is forgotten when the page is loaded again."""
+    blocked = """for (const name of ["localStorage", "sessionStorage"])
+        Object.defineProperty(window, name, { get() { throw new DOMException("denied", "SecurityError"); } });"""
+    with desk(browser, token_server.url, pictures, refusals=True, before=blocked) as at:
+        box = at.page.locator("#token-input")
+        for _ in range(2):
+            box.fill(TOKEN)
+            at.page.keyboard.press("Enter")
+            at.page.locator("#model dt").first.wait_for()
+            at.give(images[0])
+            for on in (False, True):
+                at.press("?")
+                at.page.locator("#keys-on").set_checked(on)
+                at.page.keyboard.press("Escape")
+                before = at.text("opacity-value")
+                at.press("h")
+                assert (at.text("opacity-value") != before) is on
+            at.page.reload()
+        box.wait_for()
 
 
 def test_by_keyboard_alone(browser: "Browser", parts_server: Server, images: list[Path], pictures: Path) -> None:
@@ -537,3 +585,35 @@ def test_the_camera(parts_server: Server, browser: "Browser", pictures: Path, ca
                 at.page.locator("#camera-text", has_text=said).wait_for()
     finally:
         with_camera.close()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_camera_closed_while_the_browser_asks(
+    parts_server: Server, browser: "Browser", pictures: Path, order: tuple[int, int]
+) -> None:
+    """Opened again before the first answer: only the camera of the second is on, and none after closing."""
+    asking = """
+        window.answers = [];
+        window.streams = [0, 1].map(() => {
+            const canvas = document.createElement("canvas");
+            const context = canvas.getContext("2d");
+            setInterval(() => context.fillRect(0, 0, canvas.width, canvas.height), 50);
+            return canvas.captureStream(20);
+        });
+        navigator.mediaDevices.getUserMedia = () => new Promise((answer) => window.answers.push(answer));
+    """
+    states = "window.streams.map((one) => one.getTracks()[0].readyState)"
+    with desk(browser, parts_server.url, pictures, before=asking) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.press("c")
+        at.press("Escape")
+        at.press("c")
+        for turn in order:
+            at.page.evaluate("turn => window.answers[turn](window.streams[turn])", turn)
+            at.settle()
+        at.page.locator("#shoot:enabled").wait_for()
+        assert at.page.evaluate(states) == ["ended", "live"]
+        assert at.page.evaluate("document.getElementById('video').srcObject === window.streams[1]")
+        at.press("Escape")
+        at.page.locator("#shoot:disabled").wait_for(state="attached")
+        assert at.page.evaluate(states) == ["ended", "ended"]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from served import png
 
@@ -11,6 +12,7 @@ from invad.cli.serving import known_hosts
 from invad.errors import SettingsError
 from invad.inference import Predictor
 from invad.serving import create_app
+from invad.serving.receiving import SMALL_BODY
 from invad.serving.security import read_token
 
 TOKEN = "a-token-of-enough-letters"
@@ -56,7 +58,7 @@ def test_headers_of_every_answer(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "headers",
     [{"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
-     {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://testserver.evil.example"}],
+     {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://testserver.evil.example"}, {"Origin": "http://[x"}],
 )  # fmt: skip
 def test_other_sites_pages_cannot_change_anything(client: TestClient, headers: dict[str, str]) -> None:
     id = client.post("/predict", files={"files": png()}).json()["results"][0]["id"]
@@ -84,6 +86,29 @@ def test_other_names_are_refused(predictor: Predictor) -> None:
     for host in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8000", ""):
         assert client.get("/health", headers={"Host": host}).status_code == 421
     assert known_hosts("0.0.0.0", ()) is None
+
+
+def test_names_may_be_given_as_addresses_are_written(predictor: Predictor) -> None:
+    given = ("Inspection.example:8443", "[::2]", "[::3]:8443", "::4")
+    client = TestClient(create_app(predictor, hosts=known_hosts("127.0.0.1", given)))
+    for host in ("inspection.example:8443", "inspection.example", "[::1]:80", "[::2]:80", "[::3]", "[::4]:8443"):
+        assert client.get("/health", headers={"Host": host}).status_code == 200, host
+    for host in ("evil.example:8443", "[::5]", ""):
+        assert client.get("/health", headers={"Host": host}).status_code == 421, host
+
+
+def test_below_a_path_of_another_application(predictor: Predictor) -> None:
+    outer = FastAPI()
+    outer.mount("/parts", create_app(predictor, token=TOKEN))
+    client = TestClient(outer)
+    for path in ("/", "/health", "/docs", "/page/app.js"):
+        assert client.get(f"/parts{path}").status_code == 200, path
+    for path in ("/info", "/parts/health", "/page"):
+        assert client.get(f"/parts{path}").status_code == 401, path
+    large = png(256, 256)
+    assert len(large) > SMALL_BODY
+    right = {"Authorization": f"Bearer {TOKEN}"}
+    assert client.post("/parts/predict", files={"files": large}, headers=right).status_code == 200
 
 
 def test_other_machines_are_let_in_only_where_that_is_meant(

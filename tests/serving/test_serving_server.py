@@ -1,6 +1,7 @@
 """A real server: slow, cut-off and rude clients, reloads under load, stops and kills."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,8 @@ from served import Server, png, server
 
 import invad
 from invad.cli.main import run
+from invad.errors import SettingsError
+from invad.serving.server import bind
 
 HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
 PART = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
@@ -365,14 +368,46 @@ def test_a_missing_extra_is_named(
     assert "pip install 'invad[serve]'" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
-def test_a_terminal_that_is_closed_ends_the_server(trained: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("port", [99999, 65536, -1])
+def test_a_number_that_is_no_port(tmp_path: Path, capsys: pytest.CaptureFixture[str], port: int) -> None:
+    assert run(["serve", str(tmp_path / "never opened"), "--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert f"expected a port from 0 to 65535, got {port}" in said and "opening" not in said
+    with pytest.raises(SettingsError, match="expected a port"):
+        bind("127.0.0.1", port)
+
+
+def in_a_terminal(trained: Path, marks: Path, *, hang_ups: signal.Handlers) -> tuple[int, int]:
+    """A server in a terminal of its own: its process and the terminal."""
     import pty
 
     process, terminal = pty.fork()
     if process == 0:
-        command = [sys.executable, "-m", "invad", "serve", str(trained), "--port", "0", "--marks", str(tmp_path / "m")]
+        signal.signal(signal.SIGHUP, hang_ups)
+        command = [sys.executable, "-m", "invad", "serve", str(trained), "--port", "0", "--marks", str(marks)]
         os.execv(sys.executable, command)
+    return process, terminal
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_terminal_that_is_closed_ends_no_server_of_nohup(trained: Path, tmp_path: Path) -> None:
+    process, terminal = in_a_terminal(trained, tmp_path / "m", hang_ups=signal.SIG_IGN)
+    said = b""
+    while (found := re.search(rb"serving run on (http://[\d.:]+)", said)) is None or not said.endswith(b"\n"):
+        said += os.read(terminal, 4096)
+    os.close(terminal)
+    try:
+        for _ in range(10):
+            assert httpx.get(found[1].decode() + "/health", trust_env=False).status_code == 200
+            time.sleep(0.1)
+    finally:
+        os.kill(process, signal.SIGKILL)
+        assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such terminals")
+def test_a_terminal_that_is_closed_ends_the_server(trained: Path, tmp_path: Path) -> None:
+    process, terminal = in_a_terminal(trained, tmp_path / "m", hang_ups=signal.SIG_DFL)
     said = b""
     while b"serving run on" not in said:
         said += os.read(terminal, 4096)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from small_runs import at_step, copy_when, ctrl_c, small, weights
 
-from invad import Run, resume, train
+from invad import Run, calibrate, resume, train
 from invad.checkpoint import list_checkpoints
 from invad.cli.main import run as command
 from invad.errors import ImageError, RunError
@@ -245,6 +245,50 @@ def test_an_image_that_another_process_cannot_read(monkeypatch: pytest.MonkeyPat
     with pytest.raises(ImageError, match="this one"), here.failing_together():
         raise ImageError("this one")
     assert asked == [False, True], "each has told the others once"
+
+
+def test_a_run_goes_on_where_its_data_was_moved_to(
+    small_set: Path, untouched: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, moved = tmp_path / "first", tmp_path / "moved"
+    shutil.copytree(small_set, first)
+    with monkeypatch.context() as patch:
+        at_step(patch, 7, ctrl_c)
+        with pytest.raises(KeyboardInterrupt):
+            train(small(first), tmp_path / "run", quiet=True)
+    first.rename(moved)
+    file = tmp_path / "run" / "settings.toml"
+    file.write_text(file.read_text().replace(str(first), str(moved)))
+    run = resume(tmp_path / "run", quiet=True)
+    assert run.complete and weights(run) == weights(untouched)
+    assert all(record.image.is_relative_to(moved) for record in run.held_back())
+
+
+def test_a_photo_mended_before_the_first_step(small_set: Path, untouched: Run, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small_set, data)
+    broken = data / untouched.held_back()[0].image.relative_to(small_set)
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ImageError):
+        train(small(data), tmp_path / "run", quiet=True)
+    broken.write_bytes(whole)
+    run = resume(tmp_path / "run", quiet=True)
+    assert run.complete and weights(run) == weights(untouched)
+
+
+def test_a_repeated_end_keeps_thresholds_that_a_person_chose(small_set: Path, untouched: Run, tmp_path: Path) -> None:
+    shutil.copytree(untouched.path, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    normal = sorted(small_set.glob("*/test/good/*.png"))
+    chosen = calibrate(run, normal=normal, false_alarms=0.5, overwrite=True, quiet=True)
+    run.scale_file.unlink()
+    assert resume(run.path, quiet=True).complete
+    assert (run.path / "calibration.json").read_text() == chosen.to_json()
+
+
+def test_a_run_may_be_called_by_a_price(small_set: Path, tmp_path: Path) -> None:
+    assert train(small(small_set, epochs=1), tmp_path / "cost_$5_$", quiet=True).complete
 
 
 IN_TWO = """

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Protocol
+from typing import Protocol, get_args, get_type_hints
 
 from invad import __version__
 from invad.errors import InvadError
@@ -127,7 +127,40 @@ def parse(verb: str, args: Sequence[str]) -> Command:
 def _plain(command: type[Command]) -> Callable[[str, Sequence[str]], Command]:
     import tyro
 
-    return lambda prog, args: tyro.cli(command, prog=prog, args=args)
+    lists = list_options(command)
+    return lambda prog, args: tyro.cli(command, prog=prog, args=merge_repeated(args, *lists))
+
+
+def list_options(command: type) -> list[str]:
+    """Return the options of a command that take any number of values."""
+    hints = get_type_hints(command)
+    return [f"--{name.replace('_', '-')}" for name, kind in hints.items() if get_args(kind)[-1:] == (...,)]
+
+
+def merge_repeated(args: Sequence[str], *options: str) -> list[str]:
+    """Return the arguments with every later use of these list options added to the first.
+
+    Example:
+        >>> merge_repeated(["--data", "a", "--epochs", "3", "--data", "b", "c"], "--data")
+        ['--data', 'a', 'b', 'c', '--epochs', '3']
+    """
+    groups: list[list[str]] = [[]]
+    for arg in args:
+        name, equals, value = arg.partition("=")
+        if not arg.startswith("--"):
+            groups[-1].append(arg)
+        elif name in options and equals:
+            groups.append([name, value])
+        else:
+            groups.append([arg])
+    merged: list[list[str]] = []
+    for group in groups:
+        first = next((g for g in merged if group and group[0] in options and g[:1] == group[:1]), None)
+        if first is None:
+            merged.append(group)
+        else:
+            first.extend(group[1:])
+    return [arg for group in merged for arg in group]
 
 
 def usage_of(word: str) -> str | None:

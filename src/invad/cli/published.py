@@ -33,6 +33,7 @@ class ImportWeights:
             self.file, self.out, model=self.model, data=self.data, split=self.split, device=self.device
         )
         more = "" if run.settings().data else f" --data {self.data}:ROOT"
+        more += "" if self.split is None else f" --split {self.split}"
         print(f"imported: {run.path}. Next: invad evaluate {run.path}{more}")
 
 

@@ -52,8 +52,9 @@ class Serve:
         from invad.serving.app import create_app
         from invad.serving.reloading import check_predictor
         from invad.serving.security import read_token
-        from invad.serving.server import serve
+        from invad.serving.server import require_port, serve
 
+        require_port(self.port)
         token = read_token(self.token_file)
         require_safe(self.host, token, insecure=self.insecure)
 
@@ -95,11 +96,29 @@ class ExportMarks:
 
         if not (self.marks / FILE).is_file():
             raise SettingsError(f"there are no marks in {self.marks}; name the folder of `invad serve --marks`")
-        count = write_folder(Marks(self.marks), self.folder)
-        say(f"{count} marks: {self.folder}. Next, where RUN is a run:")
-        say(f"  invad calibrate RUN --normal {self.folder / 'good.csv'} --overwrite")
-        say(f"  invad calibrate RUN --labelled folder:{self.folder / 'manifest.csv'} --overwrite")
-        say(f"  invad train --data folder:{self.folder / 'manifest.csv'} --out runs/NAME")
+        counted = write_folder(Marks(self.marks), self.folder)
+        good, defective = counted["good"], counted["defective"]
+        say(f"{good + defective} marks, {good} of them good: {self.folder}")
+        for line in next_steps(self.folder, good=good, defective=defective):
+            say(line)
+
+
+def next_steps(folder: Path, *, good: int, defective: int) -> list[str]:
+    """Return what can be done with an export of so many marks, a line each.
+
+    Example:
+        >>> next_steps(Path("marked"), good=0, defective=3)
+        ['to calibrate and to train takes good images; mark some, and export again']
+    """
+    if not good:
+        return ["to calibrate and to train takes good images; mark some, and export again"]
+    labelled = [f"  invad calibrate RUN --labelled folder:{folder / 'manifest.csv'} --overwrite"]
+    return [
+        "next, where RUN is a run:",
+        f"  invad calibrate RUN --normal {folder / 'good.csv'} --overwrite",
+        *(labelled if defective else []),
+        f"  invad train --data folder:{folder / 'manifest.csv'} --out runs/NAME",
+    ]
 
 
 def require_safe(host: str, token: str | None, *, insecure: bool) -> None:

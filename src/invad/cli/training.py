@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from invad.cli.main import merge_repeated
 from invad.errors import RunError, SettingsError
 from invad.model.backbones import BACKBONES, Backbone
 from invad.presets import EPOCHS, FEWEST_STEPS, MODELS, MOST_STEPS, PASSES, RECIPES, Recipe, learning_rate
@@ -45,7 +46,8 @@ class Train:
         """Fill in the options; those of a settings file first, those of the command line over them."""
         path = _value_of("--config", args)
         default = cls(settings=TrainSettings.load(Path(path))) if path else cls()
-        return tyro.cli(cls, prog=prog, args=merge_repeated(args, "--data", "--classes", "--views"), default=default)
+        lists = ("--data", "--classes", "--views", "--track")
+        return tyro.cli(cls, prog=prog, args=merge_repeated(args, *lists), default=default)
 
     def run(self) -> None:
         """Start a run, or go on with one."""
@@ -191,32 +193,6 @@ def _encoders() -> "Table":
 
 def _numbers(values: Sequence[int]) -> str:
     return " ".join(map(str, values))
-
-
-def merge_repeated(args: Sequence[str], *options: str) -> list[str]:
-    """Return the arguments with every later use of these list options added to the first.
-
-    Example:
-        >>> merge_repeated(["--data", "a", "--epochs", "3", "--data", "b", "c"], "--data")
-        ['--data', 'a', 'b', 'c', '--epochs', '3']
-    """
-    groups: list[list[str]] = [[]]
-    for arg in args:
-        name, equals, value = arg.partition("=")
-        if not arg.startswith("--"):
-            groups[-1].append(arg)
-        elif name in options and equals:
-            groups.append([name, value])
-        else:
-            groups.append([arg])
-    merged: list[list[str]] = []
-    for group in groups:
-        first = next((g for g in merged if group and group[0] in options and g[:1] == group[:1]), None)
-        if first is None:
-            merged.append(group)
-        else:
-            first.extend(group[1:])
-    return [arg for group in merged for arg in group]
 
 
 def _value_of(option: str, args: Sequence[str]) -> str | None:

@@ -107,7 +107,7 @@ class DiskCache:
         except OSError as error:
             raise ImageError(f"cannot read {path}: {error.strerror}") from error
         key = f"{FORMAT}|pillow {PIL.__version__}|{path.resolve()}|{state.st_size}|{state.st_mtime_ns}|{size}"
-        digest = hashlib.sha256(key.encode()).hexdigest()
+        digest = hashlib.sha256(os.fsencode(key)).hexdigest()
         return self._folder / digest[:2] / digest[2:]
 
 

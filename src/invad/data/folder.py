@@ -41,6 +41,11 @@ def read_folder(root: Path) -> tuple[list[Record], list[str]]:
         return read_class_folders(root)
     if any((root / name).is_dir() for name in ("train", "test")):
         raise DataError(f"{root} holds both images and folders `train` or `test`; expected one or the other")
+    if classes := [path.name for path in by_name(root) if is_class(path)]:
+        raise DataError(
+            f"{root} holds both images ({flat[0].name}, say) and folders of classes ({', '.join(classes[:3])}); "
+            f"expected one or the other"
+        )
     name = folder_name(root)
     records = [Record(image=path, class_name=name, split="train") for path in flat]
     return records, [f"{root} is a flat folder: its {len(flat)} images are taken as normal training images"]
@@ -126,7 +131,7 @@ def _record(manifest: Path, where: str, row: Mapping[str, Any]) -> Record:
     return Record(
         image=inside(manifest.parent, str(row["image"]), where),
         mask=inside(manifest.parent, str(row["mask"]), where) if row.get("mask") else None,
-        class_name=str(row.get("class") or manifest.stem),
+        class_name=manifest.stem if row.get("class") in (None, "") else str(row["class"]),
         defect=_defect(where, row),
         split=split,
     )
@@ -134,7 +139,7 @@ def _record(manifest: Path, where: str, row: Mapping[str, Any]) -> Record:
 
 def _defect(where: str, row: Mapping[str, Any]) -> str:
     """The type of defect, from the columns `defect` and `label`, which must not contradict each other."""
-    defect = str(row.get("defect") or "")
+    defect = "" if row.get("defect") in (None, "") else str(row["defect"])
     label = str(row["label"]).strip().lower() if row.get("label") not in (None, "") else ""
     if label and label not in NORMAL + ANOMALOUS:
         raise DataError(f"{where}: unknown label {label!r}; expected 0 or normal, 1 or anomalous")

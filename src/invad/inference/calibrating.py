@@ -12,7 +12,7 @@ from invad.data.hashing import content_hash, content_hashes
 from invad.devices import choose_device
 from invad.errors import DataError, RunError, SettingsError
 from invad.files import write_text
-from invad.inference.calibration import FILE, UNKNOWN, Calibration, without_places
+from invad.inference.calibration import FILE, UNKNOWN, UNKNOWN_NAME, Calibration, without_places
 from invad.inference.checksum import model_checksum
 from invad.inference.choosing import Images, Sample, Wish, calibrate_scorer
 from invad.inference.inputs import class_of, list_inputs
@@ -245,7 +245,11 @@ def _labelled(spec: str | None, trained: Collection[str]) -> tuple[list[Sample],
         return [], []
     data = open_datasets([spec], trained=trained)
     found = {name: trained_as(name, data.root, trained) for name in data.classes}
-    samples = [Sample(path=r.image, class_name=r.class_name, anomalous=r.anomalous) for r in data.records]
+    unknown = {UNKNOWN_NAME} - set(trained)
+    samples = [
+        Sample(path=r.image, class_name=UNKNOWN if r.class_name in unknown else r.class_name, anomalous=r.anomalous)
+        for r in data.records
+    ]
     notices = [
         f"the class {name} of {spec} may be {' or '.join(may_be)}, which go by the overall threshold therefore; to say "
         f"which it is, give the set's folder the name that stands in front"

@@ -23,6 +23,8 @@ FORMAT = 1
 """The version of the file."""
 UNKNOWN = ""
 """The class of images whose class is not known."""
+UNKNOWN_NAME = "unknown"
+"""What it is called where a class needs a name, as in the manifest of what people marked."""
 Method = Literal["false-alarms", "f1-max", "recall"]
 
 

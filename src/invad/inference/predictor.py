@@ -62,6 +62,7 @@ class Predictor:
         self.calibration = calibration
         self.checksum = checksum
         self.file = file
+        self.class_name = class_name
         self.classes = tuple(classes)
         self.decide = Decider(threshold, calibration, class_name)
 

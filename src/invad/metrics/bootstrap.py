@@ -98,7 +98,7 @@ def weighted_counts(pixels: FiledPixels, weights: IntArray, extent: Float64Array
 
 def resample_weights(images: int, resamples: int, seed: int, name: str) -> IntArray:
     """How often each image is drawn in each resample, (resamples, images); a class's draws depend on no other class."""
-    generator = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    generator = np.random.default_rng([seed, zlib.crc32(name.encode("utf-8", "surrogateescape"))])
     return np.stack([np.bincount(generator.integers(0, images, images), minlength=images) for _ in range(resamples)])
 
 

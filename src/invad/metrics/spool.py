@@ -87,7 +87,7 @@ class Spool:
             np.save(_file(batch, ".maps.npy"), maps)
             np.save(_file(batch, ".masks.npy"), masks)
             text = json.dumps({"format": FORMAT, "version": VERSION, **notes}, ensure_ascii=False)
-            _file(batch, ".json").write_text(text + "\n", encoding="utf-8")
+            _file(batch, ".json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             reason = error.strerror or error
             raise MetricError(f"cannot write maps into {self.folder}: {reason}. Choose a folder with room") from error
@@ -116,11 +116,15 @@ def _read_batch(path: Path) -> Batch:
             raise MetricError(f"{path} is not of format {FORMAT!r}, version {VERSION}: was it made by a newer InvAD?")
         lists = {key: notes.get(key) for key in ("classes", "labels", "scores", "defects", "samples")}
         maps, masks = np.load(_file(batch, ".maps.npy")), np.load(_file(batch, ".masks.npy"))
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, AttributeError) as error:
         raise MetricError(f"the batch {batch} is damaged ({error}): write it again") from error
+    if maps.ndim != 3 or masks.ndim != 3:
+        raise MetricError(f"{batch}: expected maps and masks (N, H, W), got {maps.shape} and {masks.shape}")
     for key, values in lists.items():
         if not ((values is None and key not in ("classes", "labels")) or isinstance(values, list)):
             raise MetricError(f"{path}: {key!r} must be a list with an entry per map")
+        if key in ("classes", "defects", "samples") and not all(isinstance(value, str) for value in values or ()):
+            raise MetricError(f"{path}: {key!r} must hold names, as text")
         if values is not None and len(values) != len(maps):
             raise MetricError(f"{path}: {key!r} has {len(values)} entries, but there are {len(maps)} maps")
     return Batch(path=batch, maps=maps, masks=masks, **lists)

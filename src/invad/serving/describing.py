@@ -7,6 +7,7 @@ import numpy as np
 
 from invad import __version__
 from invad.inference.calibration import Calibration
+from invad.inference.listing import portable
 from invad.inference.predictor import Predictor
 from invad.serving import schemas
 from invad.serving.limits import Limits
@@ -19,21 +20,22 @@ def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, mar
     assert predictor.scale is not None  # create_app refuses a predictor without
     calibration, given = predictor.calibration, predictor.threshold
     own = calibration.classes if calibration is not None and given is None else {}
-    pixel = given if given is not None or calibration is None else calibration.overall.pixel
+    default = predictor.class_name
+    pixel = given if given is not None or calibration is None else calibration.threshold(default).pixel
     said = schemas.Description(
-        name=name,
+        name=portable(name),
         checksum=predictor.checksum,
         version=__version__,
-        classes=list(predictor.classes),
+        classes=[portable(one) for one in predictor.classes],
         class_names=known_classes(predictor),
         image_size=predictor.size,
         threshold=image_threshold(predictor, None),
-        thresholds={key: threshold.image for key, threshold in own.items()},
+        thresholds={portable(key): threshold.image for key, threshold in own.items()},
         pixel_threshold=pixel,
-        pixel_thresholds={key: threshold.pixel for key, threshold in own.items()},
-        scale=predictor.scale.of(None),
-        scales={name: predictor.scale.of(name) for name in predictor.scale.classes},
-        calibration=None if calibration is None else _distribution(calibration),
+        pixel_thresholds={portable(key): threshold.pixel for key, threshold in own.items()},
+        scale=predictor.scale.of(default),
+        scales={portable(key): predictor.scale.of(key) for key in predictor.scale.classes},
+        calibration=None if calibration is None else _distribution(calibration, default),
         limits=schemas.Limits(
             body_bytes=limits.body_bytes, pixels=limits.pixels, batch=limits.batch, queue=limits.queue
         ),
@@ -44,16 +46,29 @@ def describe(predictor: Predictor, *, name: str, limits: Limits, auth: bool, mar
 
 
 def image_threshold(predictor: Predictor, class_name: str | None) -> float | None:
-    """Return the score that decides about images of a class; None where nothing is decided."""
+    """Return the score that decides about images of a class, or of the predictor's; None where nothing is decided."""
     if predictor.threshold is not None:
         return predictor.threshold
-    return None if predictor.calibration is None else predictor.calibration.threshold(class_name).image
+    if predictor.calibration is None:
+        return None
+    return predictor.calibration.threshold(class_name or predictor.class_name).image
 
 
 def known_classes(predictor: Predictor) -> list[str]:
-    """Return the classes that images may be said to show, by name; none: nothing is known of classes."""
+    """Return the classes that images may be said to show, as JSON names them; none: nothing is known of classes."""
+    return sorted(portable(name) for name in _classes(predictor))
+
+
+def own_class(predictor: Predictor, class_name: str | None) -> str | None:
+    """Return the class that a request names, as the model has it; the predictor's own where it names none."""
+    called = (name for name in _classes(predictor) if portable(name) == class_name)
+    return next(called, class_name) or predictor.class_name
+
+
+def _classes(predictor: Predictor) -> set[str]:
+    """The classes of a model, whose names may hold bytes that are not UTF-8."""
     calibrated = predictor.calibration.scores if predictor.calibration is not None else ()
-    return sorted({*predictor.classes, *(name for name in calibrated if name)})
+    return {*predictor.classes, *(name for name in calibrated if name)}
 
 
 def _state(said: schemas.Description) -> str:
@@ -61,19 +76,21 @@ def _state(said: schemas.Description) -> str:
     return hashlib.sha256(said.model_dump_json().encode()).hexdigest()[:16]
 
 
-def _distribution(calibration: Calibration) -> schemas.Calibration:
-    own = {name: calibration.reference(name) for name in calibration.classes}
+def _distribution(calibration: Calibration, default: str | None) -> schemas.Calibration:
+    """The scores that an image is counted among whose class is not said: those of `default`, if it has its own."""
+    decides, scores = calibration.threshold(default), calibration.reference(default)
+    own = {portable(name): calibration.reference(name) for name in calibration.classes}
     return schemas.Calibration(
-        scores=quantiles(calibration.reference()),
-        class_scores={name: quantiles(scores) for name, scores in own.items()},
-        count=calibration.overall.normal,
-        class_counts={name: len(scores) for name, scores in own.items()},
+        scores=quantiles(scores),
+        class_scores={name: quantiles(found) for name, found in own.items()},
+        count=decides.normal,
+        class_counts={name: len(found) for name, found in own.items()},
         method=calibration.method,
-        false_alarm_rate=calibration.overall.false_alarms,
+        false_alarm_rate=decides.false_alarms,
         wanted=calibration.wanted,
-        interval=calibration.overall.false_alarm_interval,
+        interval=decides.false_alarm_interval,
         confidence=calibration.confidence,
-        images=calibration.images,
+        images=portable(calibration.images),
     )
 
 

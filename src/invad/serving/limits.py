@@ -1,6 +1,7 @@
 """What one server takes on at most. Beyond these bounds a request is refused at once, with a sentence."""
 
 import dataclasses
+import threading
 from dataclasses import dataclass
 
 from invad.errors import SettingsError
@@ -13,7 +14,7 @@ class Limits:
     """The bounds of a server, each of which can be set.
 
     Raises:
-        SettingsError: one is not above 0, or two contradict each other.
+        SettingsError: one is not above 0 or has no end, or two contradict each other.
 
     Example:
         >>> Limits(batch=200)
@@ -43,13 +44,17 @@ class Limits:
     compute_wait: float = 0.004
     """Seconds that an image waits for others to be computed with."""
     recent_bytes: int = 512 * MIB
-    """Bytes on disk for recent images, so that a mark can keep its image."""
+    """Bytes on disk for recent images, so that a mark can keep its image; body_bytes or more."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value < 0 or (value == 0 and field.name != "compute_wait"):
                 raise SettingsError(f"{field.name} must be above 0, not {value}")
+            if isinstance(value, float) and not value <= threading.TIMEOUT_MAX:  # NaN is refused too
+                raise SettingsError(
+                    f"{field.name} must be a finite number, at most {threading.TIMEOUT_MAX:g}, not {value}"
+                )
         if self.batch > self.queue:
             raise SettingsError(
                 f"a request of {self.batch} images never fits a queue of {self.queue}; raise the queue or lower the "
@@ -59,4 +64,9 @@ class Limits:
             raise SettingsError(
                 f"a body of {self.body_bytes} bytes never fits the {self.receiving_bytes} of receiving_bytes; raise "
                 f"those or lower body_bytes"
+            )
+        if self.body_bytes > self.recent_bytes:
+            raise SettingsError(
+                f"an image in a body of {self.body_bytes} bytes may not fit the {self.recent_bytes} of recent_bytes, "
+                f"and could never be marked; raise those or lower body_bytes"
             )

@@ -12,6 +12,7 @@ import json
 import re
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +20,9 @@ from typing import IO
 
 from invad.errors import RunError
 from invad.files import write_text, written_at_once
+from invad.inference.calibration import UNKNOWN_NAME
 from invad.serving.marks import Mark, Marks
-
-UNKNOWN = "unknown"
-"""The folder and, in manifest.csv, the class of marks whose class is not known."""
+from invad.serving.schemas import Decision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,8 +35,8 @@ class Entry:
     """Its text, or the file that it is a copy of."""
 
 
-def write_folder(marks: Marks, folder: Path) -> int:
-    """Write all marks into a folder; return how many there are.
+def write_folder(marks: Marks, folder: Path) -> Counter[Decision]:
+    """Write all marks into a folder; return how many there are of each kind.
 
     Raises:
         RunError: the folder is not empty, the disk is full, or there is no mark.
@@ -53,7 +53,7 @@ def write_folder(marks: Marks, folder: Path) -> int:
             continue
         with written_at_once(target) as file, entry.content.open("rb") as source:
             shutil.copyfileobj(source, file)
-    return len(listed)
+    return Counter(mark.mark for mark in listed)
 
 
 def write_zip(marks: Marks, file: IO[bytes]) -> None:
@@ -85,7 +85,11 @@ def entries(marks: Marks, listed: list[Mark]) -> Iterator[Entry]:
     good = [mark for mark in listed if mark.mark == "good"]
     yield Entry(name="good.csv", content=_table(["image", "class"], [[names[m.id], m.class_name or ""] for m in good]))
     rows = [
-        [names[m.id], m.class_name or UNKNOWN, *(("train", "normal") if m.mark == "good" else ("test", "anomalous"))]
+        [
+            names[m.id],
+            m.class_name or UNKNOWN_NAME,
+            *(("train", "normal") if m.mark == "good" else ("test", "anomalous")),
+        ]
         for m in listed
     ]
     yield Entry(name="manifest.csv", content=_table(["image", "class", "split", "label"], rows))
@@ -93,7 +97,7 @@ def entries(marks: Marks, listed: list[Mark]) -> Iterator[Entry]:
 
 def image_name(mark: Mark) -> str:
     """Return where a mark's image lies in an export; a class makes a folder's name of plain characters."""
-    folder = re.sub(r"[^\w-]+", "_", mark.class_name or UNKNOWN, flags=re.ASCII)
+    folder = re.sub(r"[^\w-]+", "_", mark.class_name or UNKNOWN_NAME, flags=re.ASCII)
     return f"images/{folder}/{mark.mark}/{mark.file}"
 
 

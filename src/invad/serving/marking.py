@@ -121,9 +121,12 @@ def _add_writing(app: FastAPI, service: Service, kept: Callable[[], Marks]) -> N
 
 def _keep(service: Service, marks: Marks, id: str, wanted: schemas.NewMark) -> Mark | None:
     """Keep a mark of a recent image, or change one that is kept; None where there is neither."""
-    require_class(service.predictor, wanted.class_name)
-    name = None if wanted.name is None else shown(wanted.name)
     known = service.spool.get(id) if service.spool is not None else None
+    before = marks.get(id)
+    said = (known[0].class_name if known is not None else None, before.class_name if before is not None else None)
+    if wanted.class_name not in said:  # which a model that was served before may have known
+        require_class(service.predictor, wanted.class_name)
+    name = None if wanted.name is None else shown(wanted.name)
     if known is None:
         return marks.change(id, wanted.mark, class_name=wanted.class_name, name=name)
     recent, data = known

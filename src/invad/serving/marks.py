@@ -103,7 +103,7 @@ class Marks:
             self._tidy()
         except sqlite3.Error as error:
             self._database.close()
-            raise RunError(f"{folder / FILE} cannot be used for marks: {error}. Move it away") from error
+            raise RunError(f"{folder / FILE} cannot be used for marks: {error}. {_remedy(error)}") from error
         except RunError:
             self._database.close()
             raise
@@ -244,6 +244,21 @@ def _errors(folder: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise RunError(f"the marks in {folder} cannot be read or written: {error}") from error
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    """What to do about a file that cannot be used. Only a broken one is moved away: the others hold marks."""
+    match getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF:
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return "Move it away"
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "Another program is writing it; try again when it is done"
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_AUTH:
+            return "Run this as the user of the server that made it, or let this user write it and its folder"
+        case sqlite3.SQLITE_FULL:
+            return "Free space on its disk, and try again"
+        case _:
+            return "See whether its disk is in order, and try again"
 
 
 def _unlink(path: Path) -> None:

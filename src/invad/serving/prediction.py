@@ -1,6 +1,7 @@
 """`/predict` and `/info`."""
 
 import asyncio
+import unicodedata
 from typing import Annotated, Any
 
 from fastapi import FastAPI, File, Query, Response, UploadFile
@@ -15,6 +16,8 @@ from invad.serving.schemas import MapKind, Problem
 from invad.serving.service import QueueFullError, Service, Upload
 
 LONGEST_NAME = 255
+TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the direction of those around them, so that a name reads as another."""
 
 UNREADABLE: dict[int | str, dict[str, Any]] = {
     422: {
@@ -89,8 +92,15 @@ def require_class(predictor: Predictor, class_name: str | None) -> None:
 def shown(name: str | None) -> str:
     """Return a name as sent, made fit to be shown: no control characters, and no longer than a file's name is.
 
+    Spaces of all kinds and what joins letters stay, as cameras, systems and scripts write them.
+
     Example:
-        >>> shown("a\\x00.png")
-        'a\ufffd.png'
+        >>> shown("a\\x00.png"), shown("at 9\\u202fam.png") == "at 9\\u202fam.png"
+        ('a\ufffd.png', True)
     """
-    return "".join(letter if letter.isprintable() else "�" for letter in name or "")[:LONGEST_NAME]
+    return "".join("�" if _controls(letter) else letter for letter in name or "")[:LONGEST_NAME]
+
+
+def _controls(letter: str) -> bool:
+    """Whether a character is none to see, but changes how others are shown, breaks the line, or stands for nothing."""
+    return letter in TURNING or unicodedata.category(letter) in ("Cc", "Cn", "Cs", "Zl", "Zp")

@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from invad.serving.limits import Limits
+from invad.serving.paths import own_path
 
 IMAGES = "/predict"
 """The path whose bodies hold images."""
@@ -72,7 +73,7 @@ class _Body:
         headers = {name: value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")}
         self._declared = int(headers.get(b"content-length", b"0"))
         self._receive, self._limits, self._shared = receive, limits, shared
-        self._images = scope["path"] == IMAGES
+        self._images = own_path(scope) == IMAGES
         self._largest = limits.body_bytes if self._images else min(SMALL_BODY, limits.body_bytes)
         self._deadline = asyncio.get_running_loop().time() + limits.body_seconds
         self._coming = self._declared > 0 or b"transfer-encoding" in headers

@@ -88,7 +88,8 @@ class Calibration(Answer):
     """The distribution of normal scores that thresholds come from."""
 
     scores: list[float] = Field(
-        description="101 quantiles, 0 % to 100 %, of the scores of all normal calibration images."
+        description="101 quantiles, 0 % to 100 %, of the scores of all normal calibration images; where the server "
+        "decides by the thresholds of one class, of that one's."
     )
     class_scores: dict[str, list[float]] = Field(
         description="The same of the classes that are calibrated on their own, which `share_below` of their images is "
@@ -113,9 +114,11 @@ class Description(Answer):
     classes: list[str] = Field(description="What the model was trained on; empty where that is not known.")
     class_names: list[str] = Field(description="What `class_name` may be; empty: any name, which decides nothing.")
     image_size: tuple[int, int] = Field(description="Height and width of the model's input and of its maps.")
-    threshold: float | None = Field(description="For images of unknown class; null: nothing is decided.")
+    threshold: float | None = Field(description="For images whose class is not said; null: nothing is decided.")
     thresholds: dict[str, float] = Field(description="Image thresholds of the classes that have their own.")
-    pixel_threshold: float | None = Field(description="From which map value on regions begin, for unknown classes.")
+    pixel_threshold: float | None = Field(
+        description="From which map value on regions begin, where the class is not said."
+    )
     pixel_thresholds: dict[str, float] = Field(description="The same for the classes that have their own.")
     scale: tuple[float, float] = Field(
         description="The map values where colours begin and end, which a `png` map shows as 0 and as 255, for images "

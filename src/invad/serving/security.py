@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from invad.errors import SettingsError
+from invad.serving.paths import own_path
 
 OPEN = ("/", "/health", "/ready", "/docs", "/docs.css", "/openapi.json", "/favicon.ico")
 """What needs no token: whether the server is there, the page and the description, which hold nothing of the user's."""
@@ -42,13 +43,13 @@ class Guard:
     Args:
         app: the application.
         token: that requests must carry; None: none is needed.
-        hosts: names that the server is asked by; None: any.
+        hosts: names that the server is asked by, with or without a port, which does not matter; None: any.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, hosts: Collection[str] | None) -> None:
         self._app = app
         self._token = None if token is None else hashlib.sha256(token.encode()).digest()
-        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+        self._hosts = None if hosts is None else frozenset(host_name(host) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -67,7 +68,7 @@ class Guard:
             )
         if scope["method"] not in SAFE and not _same_origin(headers, host):
             return _problem(403, "this request comes from another site's page; open the server's own page instead")
-        path = scope["path"]
+        path = own_path(scope)
         if self._token is None or path in OPEN or path.startswith(OPEN_UNDER):
             return None
         if self._is_token(headers.get("authorization", "")):
@@ -85,12 +86,14 @@ class Guard:
 
 
 def host_name(host: str) -> str:
-    """Return the name in a Host header, in lower case, without port and brackets.
+    """Return the name in a Host header, in lower case, without port and brackets; of a bare IPv6 address itself.
 
     Example:
-        >>> host_name("[::1]:8000"), host_name("Example.com:80"), host_name("10.0.0.1")
-        ('::1', 'example.com', '10.0.0.1')
+        >>> host_name("[::1]:8000"), host_name("Example.com:80"), host_name("10.0.0.1"), host_name("::1")
+        ('::1', 'example.com', '10.0.0.1', '::1')
     """
+    if host.count(":") > 1 and not host.startswith("["):
+        return host.lower()
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
@@ -140,7 +143,12 @@ def _same_origin(headers: Headers, host: str) -> bool:
     if site is not None and site not in ("same-origin", "none"):
         return False
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+    if origin is None:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:  # no address at all
+        return False
 
 
 def _problem(status: int, detail: str) -> Response:

@@ -23,6 +23,7 @@ from invad.serving.reloading import Reloader
 from invad.serving.service import Service
 
 LOG = logging.getLogger("invad.serving")
+LAST_PORT = 65535
 KEEP_ALIVE = 5
 """Seconds that a connection may stand idle between two requests."""
 LINGERING = 30.0
@@ -62,8 +63,9 @@ def bind(host: str, port: int) -> socket.socket:
     """Return a socket that listens.
 
     Raises:
-        SettingsError: the address is taken, or not of this machine.
+        SettingsError: the address is taken, or not of this machine, or there is no such port.
     """
+    require_port(port)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server(address[:2], family=family, backlog=1024)
@@ -73,8 +75,21 @@ def bind(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def require_port(port: int) -> None:
+    """Refuse a number that is no port; the system would take it modulo 65536.
+
+    Raises:
+        SettingsError: it is none.
+    """
+    if not 0 <= port <= LAST_PORT:
+        raise SettingsError(f"expected a port from 0 to {LAST_PORT}, got {port}; choose another --port")
+
+
 class _Server(uvicorn.Server):
-    """uvicorn's server, which says when it stops and reloads on SIGHUP."""
+    """uvicorn's server, which says when it stops and reloads on SIGHUP.
+
+    Started by `nohup` in a terminal, it ignores SIGHUP, as it was told to: the terminal may be closed.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service, reloader: Reloader | None) -> None:
         super().__init__(config)
@@ -85,7 +100,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, and say where."""
         await super().startup(sockets=sockets)
-        if sys.platform != "win32":
+        if sys.platform != "win32" and not (self._terminal and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
         for listener in sockets or []:
             address, port = listener.getsockname()[:2]

@@ -20,13 +20,14 @@ from invad.data.images import decode_image
 from invad.data.resizing import resize_image
 from invad.errors import ImageError
 from invad.inference.decisions import Prediction
+from invad.inference.listing import portable
 from invad.inference.predictor import Predictor
 from invad.inference.regions import Region
 from invad.records import Size
 from invad.report.figures import overlay
 from invad.serving import schemas
 from invad.serving.batching import Batcher
-from invad.serving.describing import describe, image_threshold
+from invad.serving.describing import describe, image_threshold, own_class
 from invad.serving.limits import Limits
 from invad.serving.pictures import map_png, png, values_png
 from invad.serving.schemas import Decision, MapKind
@@ -102,7 +103,7 @@ class Service:
         """Serve another model from the next image on; those that were taken in before keep the one they met."""
         self.info = describe(predictor, name=name, limits=self.limits, auth=self.auth, marks=self.spool is not None)
         self.predictor = predictor
-        self.telemetry.say_model(name, predictor.checksum)
+        self.telemetry.say_model(self.info.name, predictor.checksum)
 
     def retry_after(self) -> int:
         """Return in how many seconds the queue may have moved."""
@@ -169,8 +170,9 @@ class Service:
         class_name: str | None,
     ) -> schemas.Result:
         """The result of one image, which is kept for a mark, too."""
-        prediction = predictor.decide(values, score, size, class_name)
-        threshold = image_threshold(predictor, class_name)
+        own = own_class(predictor, class_name)
+        prediction = predictor.decide(values, score, size, own)
+        threshold = image_threshold(predictor, own)
         decision = _decision(prediction)
         self.telemetry.decisions.labels(decision or "none").inc()
         result = schemas.Result(
@@ -183,10 +185,10 @@ class Service:
             decision=decision,
             threshold=threshold,
             regions=[_region(region) for region in prediction.regions],
-            map=_picture(predictor, image, values, kind, class_name),
+            map=_picture(predictor, image, values, kind, own),
             error=None,
         )
-        self._keep(result, upload, predictor, class_name)
+        self._keep(result, upload, predictor, None if own is None else portable(own))
         return result
 
     def _keep(self, result: schemas.Result, upload: Upload, predictor: Predictor, class_name: str | None) -> None:

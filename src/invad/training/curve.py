@@ -27,7 +27,8 @@ def write_curve(run: Run) -> None:
     axes.plot(*_columns(smooth(learnt)), color="#1f4e9e", linewidth=2, label="training, smoothed")
     if held_back:
         axes.plot(*_columns(held_back), color="#c4541a", linewidth=2, marker=".", label="images held back")
-    axes.set(xlabel="epoch", ylabel="loss", yscale="log", title=run.path.name)
+    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+    axes.set_title(run.name, parse_math=False)
     for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
         formatter(ScalarFormatter())
     axes.grid(True, which="both", alpha=0.25)

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from invad.checkpoint import Position, load_checkpoint, save_checkpoint, write_checkpoint
 from invad.errors import CheckpointError, InvadError, RunError
 from invad.evaluation import evaluate_scorer
-from invad.inference.calibrating import calibrate_run
+from invad.inference.calibrating import HELD_BACK, calibrate_run
+from invad.inference.calibration import read_calibration
+from invad.inference.checksum import model_checksum
 from invad.inference.scorer import plain_scorer
 from invad.model import InvAD
 from invad.processes import Processes
@@ -166,9 +168,18 @@ def finish(job: Job, position: Position) -> None:
     now = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     run.log(event="finished", epoch=position.epoch, total_steps=position.total_steps, time=now)
     write_curve(run)
-    if job.images.held_back is not None:
+    if job.images.held_back is not None and not _is_calibrated_by_hand(job):
         calibrate_run(run, quiet=True)
     run.write_scale(colour_scale(job.model, job.images.learnt))  # last: a run with a scale is complete
+
+
+def _is_calibrated_by_hand(job: Job) -> bool:
+    """Whether this very model has thresholds already that a person took from other images: an end that is repeated."""
+    try:
+        found = read_calibration(job.run.path, model_checksum(job.model))
+    except RunError:
+        return False
+    return found is not None and found.images != HELD_BACK
 
 
 def _take_best(job: Job, position: Position) -> None:

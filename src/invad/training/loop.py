@@ -40,6 +40,7 @@ from invad.training.setup import (
     make_run,
     open_data,
     open_images,
+    renew_lists,
     require_same_images,
     tell,
     tell_resumed,
@@ -114,12 +115,14 @@ def resume(path: Path | str, *, learning_rate: float | None = None, quiet: bool 
             return run
         settings = run.settings()
         run.require_same_settings(settings)
+        require_trackers(settings.track)
         processes = start_processes(settings.device)
         images = open_images(open_data(settings), settings, processes, quiet=quiet or not processes.first)
         require_same_images(run, images)
         _require_image_each(settings, images, processes)
         if processes.first:
             run.tidy()
+            renew_lists(run, images)
         model = load_untrained(run)
         return _start(run, settings, model, images, processes, resumed=True, learning_rate=learning_rate, quiet=quiet)
 

@@ -88,7 +88,7 @@ def _require_test_set(run: Run) -> None:
     if request is None:
         return
     try:
-        open_test_set(run, request)
+        open_test_set(run, request, trained=run.trained_classes())
     except DataError as error:
         raise RunError(
             f"the data that {run.path} was last evaluated on is not there any more ({error}). Restore it, or evaluate "

@@ -240,13 +240,20 @@ def tell_resumed(run: Run, start: Position, processes: Processes) -> None:
 
 
 def require_same_images(run: Run, images: Images) -> None:
-    """Refuse images that are not those that a run was started with.
+    """Refuse images that are not those that a run was started with, wherever they lie now.
 
     Raises:
-        RunError: one was added, left out or changed.
+        RunError: one was added or left out, or changed since the first checkpoint.
     """
     run.check_records(images.learnt.records, images.learnt_hashes)
     run.check_held_back(() if images.held_back is None else images.held_back.records, images.held_back_hashes)
+
+
+def renew_lists(run: Run, images: Images) -> None:
+    """Write where the images of a run lie now, and what they hold, after `require_same_images` found them the same."""
+    run.write_records(images.learnt.records, images.learnt_hashes)
+    if images.held_back is not None:
+        run.write_held_back(images.held_back.records, images.held_back_hashes)
 
 
 def _hashes(source: ImageSource, processes: Processes, *, quiet: bool) -> tuple[str, ...]:

@@ -89,9 +89,9 @@ def _begin(name: str, run: Run, first_step: int) -> Any:
         tracker = kind(name, str(folder), purge_step=first_step + 1)
     elif name == "wandb":
         name_there = _kept_id(folder / "wandb-id.txt")  # a resumed run goes on in the one that it began
-        tracker = kind("invad", name=run.path.name, dir=str(folder), id=name_there, resume="allow")
+        tracker = kind("invad", name=run.name, dir=str(folder), id=name_there, resume="allow")
     else:
-        tracker = kind("invad", logging_dir=str(folder), run_name=run.path.name)
+        tracker = kind("invad", logging_dir=str(folder), run_name=run.name)
     tracker.start()
     return tracker
 

@@ -1,7 +1,10 @@
 // The service's answers, and its refusals as errors that say what to do next.
 // Addresses are relative to the page, so that it also works below a path of another server.
 
+import { session } from "./storage.js";
+
 const TOKEN = "invad-token";
+const PLAIN = /^[\x21-\x7e]+$/; // what a header can carry, and the service takes
 
 // The queue is full; `seconds` is how long the service asks to wait.
 export class Busy extends Error {
@@ -22,9 +25,15 @@ export class Refused extends Error {
   }
 }
 
-// sessionStorage: the token goes when the tab does, and no other tab or site sees it.
-export const setToken = (token) => sessionStorage.setItem(TOKEN, token);
-export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
+// The session's: the token goes when the tab does, and no other tab or site sees it.
+export const setToken = (token) => session.set(TOKEN, token.trim());
+export const hasToken = () => session.get(TOKEN) !== null;
+
+function bearer() {
+  const token = session.get(TOKEN);
+  if (!PLAIN.test(token)) throw new Unauthorised("a token has only plain letters, digits and signs");
+  return `Bearer ${token}`;
+}
 
 const json = (answer) => answer.json();
 const nothing = () => null;
@@ -32,7 +41,7 @@ const nothing = () => null;
 // What `read` makes of the answer. It is read in here, since a connection may be lost while it arrives, too.
 async function call(path, options = {}, read = json) {
   const headers = new Headers(options.headers);
-  if (hasToken()) headers.set("Authorization", `Bearer ${sessionStorage.getItem(TOKEN)}`);
+  if (hasToken()) headers.set("Authorization", bearer());
   let answer, said;
   try {
     answer = await fetch(new URL(path, document.baseURI), { ...options, headers });

@@ -4,6 +4,7 @@ import { stamp } from "./intake.js";
 
 const $ = (id) => document.getElementById(id);
 let stream = null;
+let turns = 0; // ends of what was on or asked for; what began before the last one is over
 
 // Wire the dialog; `take([file])` gets each picture.
 export function wireCamera(take) {
@@ -27,6 +28,7 @@ export function openCamera() {
 
 async function start(device) {
   stop();
+  const turn = turns;
   $("camera-text").textContent = "Asking for the camera …";
   // Browsers hide it from pages that came over plain http from elsewhere.
   if (!navigator.mediaDevices) {
@@ -34,20 +36,22 @@ async function start(device) {
       "The browser gives a page the camera only over https, or from this machine itself (localhost).";
     return;
   }
+  const video = $("video");
   try {
     const wanted = device ? { deviceId: { exact: device } } : { facingMode: "environment" };
-    stream = await navigator.mediaDevices.getUserMedia({
+    const found = await navigator.mediaDevices.getUserMedia({
       video: { ...wanted, width: { ideal: 1920 }, height: { ideal: 1080 } },
     });
+    if (turn !== turns) return turnOff(found); // closed while the browser was asking, and perhaps open again
+    stream = found;
+    video.srcObject = stream;
+    video.hidden = false;
+    await video.play();
   } catch (error) {
-    $("camera-text").textContent = reason(error);
+    if (turn === turns) $("camera-text").textContent = reason(error);
     return;
   }
-  if (!$("camera").open) return stop(); // closed while the browser was asking
-  const video = $("video");
-  video.srcObject = stream;
-  video.hidden = false;
-  await video.play();
+  if (turn !== turns) return;
   $("shoot").disabled = false;
   $("shoot").focus();
   $("camera-text").textContent =
@@ -88,8 +92,13 @@ async function shoot() {
   return new File([blob], `camera ${stamp()}.png`, { type: "image/png" });
 }
 
+function turnOff(some) {
+  for (const track of some.getTracks()) track.stop();
+}
+
 function stop() {
-  for (const track of stream?.getTracks() ?? []) track.stop();
+  turns++;
+  if (stream) turnOff(stream);
   stream = null;
   $("video").srcObject = null;
   $("video").hidden = true;

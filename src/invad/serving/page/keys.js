@@ -1,10 +1,12 @@
 // Single letters as commands, for hands that stay on the keyboard. They can be switched off (WCAG 2.1.4): people who
 // dictate would set them off by speaking.
 
+import { local } from "./storage.js";
+
 const OFF = "invad-keys-off";
 
-export const keysOn = () => localStorage.getItem(OFF) === null;
-export const setKeys = (on) => (on ? localStorage.removeItem(OFF) : localStorage.setItem(OFF, "1"));
+export const keysOn = () => local.get(OFF) === null;
+export const setKeys = (on) => (on ? local.remove(OFF) : local.set(OFF, "1"));
 
 // Run `commands[key]` for a key pressed outside of dialogs and of controls that take it themselves.
 export function wireKeys(commands) {
