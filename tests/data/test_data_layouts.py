@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invad.data import check_dataset, check_masks, make_synthetic, open_dataset, open_datasets, render
+from invad.data import (
+    check_dataset,
+    check_masks,
+    make_synthetic,
+    open_dataset,
+    open_datasets,
+    render,
+    synthetic,
+)
 from invad.data.dataset import parse_spec
 from invad.errors import DataError, SettingsError
 
@@ -259,6 +267,25 @@ def test_the_synthetic_set_is_the_same_at_every_call(tmp_path: Path) -> None:
     (tmp_path / "c/notes.txt").write_text("mine")
     with pytest.raises(DataError, match="other files"):
         make_synthetic(tmp_path / "c")
+
+
+def test_a_persons_photos_are_no_synthetic_set_that_was_begun(tmp_path: Path) -> None:
+    photo = tmp_path / "wood" / "train" / "good" / "000.png"
+    photo.parent.mkdir(parents=True)
+    photo.write_bytes(b"mine")
+    with pytest.raises(DataError, match="other files"):
+        open_dataset(f"synthetic:{tmp_path}")
+    assert photo.read_bytes() == b"mine" and [path.name for path in tmp_path.iterdir()] == ["wood"]
+
+
+def test_a_synthetic_set_that_was_begun_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = {"train": 1, "good": 1, "defective": 1, "size": 16}
+    with monkeypatch.context() as patch:
+        patch.setattr(synthetic, "PRODUCTS", {**synthetic.PRODUCTS, "zebra": None})
+        with pytest.raises(TypeError):
+            make_synthetic(tmp_path / "set", **options)
+    assert len(make_synthetic(tmp_path / "set", **options)) == len(synthetic.PRODUCTS)
+    assert not list((tmp_path / "set").glob("*.part"))
 
 
 def test_a_negative_seed_is_refused(tmp_path: Path) -> None:

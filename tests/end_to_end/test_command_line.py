@@ -322,6 +322,13 @@ def test_what_cannot_be_meant_costs_no_evaluation(
     fails(capsys, ["evaluate", "--from-maps", str(tmp_path), *options], options[1])
 
 
+def test_a_run_that_is_not_complete_says_so(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation", "scale.json"))
+    assert run(["evaluate", str(tmp_path / "run"), "--bootstrap", "0"]) == 0
+    said = capsys.readouterr().out
+    assert f"Finish it by `invad train --resume {tmp_path / 'run'}`" in said and "report:" not in said
+
+
 def test_training_says_what_its_thresholds_promise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make_synthetic(tmp_path / "set", train=10, good=1, defective=1, size=64)
     assert run(train_args(f"folder:{tmp_path / 'set/fabric'}", tmp_path / "run")) == 0

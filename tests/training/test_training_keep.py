@@ -17,7 +17,7 @@ from small_runs import at_step, copy_when, ctrl_c, small, weights
 from invad import Run, calibrate, resume, train
 from invad.checkpoint import list_checkpoints
 from invad.cli.main import run as command
-from invad.errors import ImageError, RunError
+from invad.errors import ImageError, RunError, SettingsError
 from invad.processes import Processes
 from invad.runs import differences, environment
 from invad.settings import MAY_CHANGE, TrainSettings
@@ -285,6 +285,14 @@ def test_a_repeated_end_keeps_thresholds_that_a_person_chose(small_set: Path, un
     run.scale_file.unlink()
     assert resume(run.path, quiet=True).complete
     assert (run.path / "calibration.json").read_text() == chosen.to_json()
+
+
+def test_looks_at_test_images_need_some(small_set: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(small_set, data, ignore=shutil.ignore_patterns("test", "ground_truth"))
+    with pytest.raises(SettingsError, match="eval_every looks at test images, and the data holds none"):
+        train(small(data, eval_every=1), tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_may_be_called_by_a_price(small_set: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from invad.errors import SettingsError
 from invad.evaluation import evaluate, evaluate_maps
 from invad.metrics import KEYS, PROTOCOLS, Protocol, Results, footnotes, to_rich
 from invad.processes import is_first
+from invad.runs import Run
 
 BOOTSTRAP = 200
 """Resamples where nothing else is asked for."""
@@ -78,7 +79,12 @@ class Evaluate:
         if not is_first():
             return
         show(evaluation.results)
-        if self.report and self.run_path.is_dir():
+        if self.run_path.is_dir() and not Run(self.run_path).complete:
+            print(
+                f"this run is not complete: the numbers are those of its newest checkpoint, and there is no report. "
+                f"Finish it by `invad train --resume {self.run_path}`"
+            )
+        elif self.report and self.run_path.is_dir():
             from invad.reporting import report
 
             page = report(self.run_path, device=self.device)

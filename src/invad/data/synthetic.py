@@ -24,6 +24,8 @@ from invad.files import write_bytes, write_text
 from invad.records import GOOD, Record
 
 MARKER = "synthetic.json"
+BEGUN = f"{MARKER}.part"
+"""In a set that is not whole yet."""
 FORMAT = 1
 
 Picture = NDArray[np.float64]
@@ -65,11 +67,14 @@ def make_synthetic(
         if marker.read_text(encoding="utf-8") != stamp:
             raise DataError(f"{root} holds a synthetic set made with other settings; choose another folder")
         return sorted(root / name for name in PRODUCTS)
-    if root.exists() and any(root.iterdir()) and not all(path.name in PRODUCTS for path in root.iterdir()):
+    begun = root / BEGUN
+    if root.exists() and any(root.iterdir()) and not begun.is_file():
         raise DataError(f"{root} holds other files; choose an empty folder for the synthetic set")
+    write_text(begun, stamp)  # first: what lies beside it was made here, and may be made again
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda i, name: _write_class(root / name, name, spec, i), count(), sorted(PRODUCTS)))
-    write_text(marker, stamp)  # last: a set without it is made again
+    write_text(marker, stamp)
+    begun.unlink()
     return sorted(root / name for name in PRODUCTS)
 
 

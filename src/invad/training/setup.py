@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from invad.checkpoint import Position, load_encoder, save_encoder
-from invad.data import DataSet, ImageSource, content_hashes, open_datasets
+from invad.data import DataSet, ImageSource, check_masks, content_hashes, open_datasets
 from invad.data.cache import default_cache_dir
 from invad.devices import exact_arithmetic, to_device
 from invad.errors import DataError, RunError, SettingsError
@@ -56,13 +56,26 @@ def open_data(settings: TrainSettings) -> DataSet:
     return open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
 
 
+def _require_test_images(data: DataSet) -> None:
+    """Refuse before the first step what an evaluation on the way would stop at."""
+    test = data.split("test")
+    if not test:
+        raise SettingsError(
+            "eval_every looks at test images, and the data holds none; leave it out, or set it to 0 in the "
+            "settings.toml of a run that is to go on"
+        )
+    check_masks(test)
+
+
 def open_images(data: DataSet, settings: TrainSettings, processes: Processes, *, quiet: bool) -> Images:
     """Return the images of resolved settings, read once for what they hold.
 
     Raises:
         DataError: there is no normal image, or one cannot be read.
-        SettingsError: something is asked of images held back, and there are none.
+        SettingsError: something is asked of images held back, or of test images, and there are none.
     """
+    if settings.eval_every:
+        _require_test_images(data)
     records = training_records(data, validation=settings.validation)
     assert settings.held_back is not None
     kept, held = hold_back(records, settings.held_back, settings.seed)
