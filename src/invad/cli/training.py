@@ -52,9 +52,8 @@ class Train:
     def run(self) -> None:
         """Start a run, or go on with one."""
         from invad.cli.calibration import promise
-        from invad.inference.calibration import read_calibration
-        from invad.inference.checksum import model_checksum
-        from invad.runs import Run, load_model
+        from invad.inference.calibration import FILE, Calibration
+        from invad.runs import Run
         from invad.training import resume, train
 
         if self.dry_run:
@@ -82,8 +81,9 @@ class Train:
                 print(f"stopped; go on with: invad train --resume {path}", file=sys.stderr)
             raise
         if is_first():
-            if calibration := read_calibration(run.path, model_checksum(load_model(run))):
-                print(promise(calibration, run.path))
+            thresholds = run.path / FILE
+            if thresholds.is_file():
+                print(promise(Calibration.from_json(thresholds.read_text(encoding="utf-8"), str(thresholds)), run.path))
             print(f"trained: {run.path}. Next: invad evaluate {run.path}")
 
     def _forecast(self) -> None:
