@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ from invad.reference import published_rows
 from invad.report import DataCheck, Facts, Published
 from invad.runs import Run
 from invad.saved_evaluation import Kept, evaluated_layouts
+from invad.trained_images import read_records
 from invad.training.setup import open_data
 
 CHECKED = 5000
@@ -113,8 +113,7 @@ def _counts(run: Run) -> dict[str, tuple[int, int]] | None:
     """Images trained on and held back, by class."""
     if not run.records_file.is_file():
         return None
-    lines = run.records_file.read_text(encoding="utf-8").splitlines()
-    learnt = Counter(json.loads(line)["class"] for line in lines)
+    learnt = Counter(row["class"] for row in read_records(run.records_file))
     held = Counter(record.class_name for record in run.held_back())
     return {name: (learnt[name], held[name]) for name in sorted(learnt | held)}
 
@@ -128,7 +127,7 @@ def _seeds_and_hashes(run: Run, kept: Kept) -> dict[str, str]:
         found["seed of the resampling"] = str(seed)
     found["SHA-256 of the model"] = kept.model
     if run.records_file.is_file():
-        rows = [json.loads(line) for line in run.records_file.read_text(encoding="utf-8").splitlines()]
+        rows = read_records(run.records_file)
         if all("sha256" in row for row in rows):
             found["SHA-256 of the training images"] = _joint(row["sha256"] for row in rows)
     found["SHA-256 of the test images"] = _joint(kept.hashes)

@@ -22,7 +22,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from invad.presets import EPOCHS
 from invad.processes import Processes
 from invad.records import Record
 from invad.settings import TrainSettings
+from invad.trained_images import difference, read_records, write_records
 
 PACKAGES = ("invad", "torch", "torchvision", "timm", "accelerate", "numpy", "pillow", "opencv-python-headless", "numba")
 UNFINISHED = ".new"
@@ -148,11 +148,11 @@ class Run:
 
     def write_records(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
         """Record which images the run is trained on, and the SHA-256 of each."""
-        _write_records(self.records_file, records, hashes)
+        write_records(self.records_file, records, hashes)
 
     def write_held_back(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
         """Record which normal images the run is not trained on, and the SHA-256 of each."""
-        _write_records(self.held_back_file, records, hashes)
+        write_records(self.held_back_file, records, hashes)
 
     def held_back(self) -> tuple[Record, ...]:
         """Return the normal images that were held back from the training; none of older and imported runs."""
@@ -209,7 +209,7 @@ class Run:
         Raises:
             RunError: the list of images or one of them has changed.
         """
-        self._check_images(self.records_file, "training images", records, hashes)
+        self._require_same("training images", self.records_file, records, hashes)
 
     def check_held_back(self, records: Sequence[Record], hashes: Sequence[str]) -> None:
         """Refuse to go on with other images held back than the run was started with.
@@ -217,19 +217,16 @@ class Run:
         Raises:
             RunError: the list of images or one of them has changed.
         """
-        self._check_images(self.held_back_file, "images held back", records, hashes)
+        self._require_same("images held back", self.held_back_file, records, hashes)
 
-    def _check_images(self, file: Path, what: str, records: Sequence[Record], hashes: Sequence[str]) -> None:
-        """Compare images by what they hold, wherever they lie now; before the first checkpoint, one may be mended."""
-        rows = read_records(file) if file.is_file() else []
-        fresh = not list_checkpoints(self.checkpoints)
-        for row, record, digest in zip_longest(rows, records, hashes):
-            if row is None or record is None or not _is_same(row, record, digest, fresh):
-                first = record.image if row is None else row["image"]
-                raise RunError(
-                    f"the {what} are not those that {self.path} was started with ({len(rows)} then, {len(records)} "
-                    f"now; the first that differs: {first}). Restore them, or start a new run"
-                )
+    def _require_same(self, what: str, file: Path, records: Sequence[Record], hashes: Sequence[str]) -> None:
+        """Refuse other images than those of a list; before the first checkpoint, one may have been mended."""
+        found = difference(file, records, hashes, mended=not list_checkpoints(self.checkpoints))
+        if found:
+            raise RunError(
+                f"the {what} are not those that {self.path} was started with ({found}). Restore them, or start a "
+                f"new run"
+            )
 
     def require_there(self) -> None:
         """Refuse to write into a folder that is gone, as one on a drive that is no longer mounted.
@@ -352,37 +349,6 @@ def _goes_on(name: str, before: Any, now: Any) -> bool:
     if name == "later_rates":
         now = now[: len(before)]
     return bool(now == before)
-
-
-def _write_records(path: Path, records: Sequence[Record], hashes: Sequence[str]) -> None:
-    lines = [
-        json.dumps({"image": str(r.image), "class": r.class_name, "split": r.split, "sha256": digest}) + "\n"
-        for r, digest in zip(records, hashes, strict=True)
-    ]
-    write_text(path, "".join(lines))
-
-
-def _is_same(row: Mapping[str, str], record: Record, digest: str, fresh: bool) -> bool:
-    """Whether an image is the one of a line, by its content; by its path where that is not known or may change."""
-    if (row["class"], row["split"]) != (record.class_name, record.split):
-        return False
-    return row.get("sha256") == digest or (("sha256" not in row or fresh) and row["image"] == str(record.image))
-
-
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's list of images, each with `image`, `class`, `split` and, of newer runs, `sha256`.
-
-    Raises:
-        RunError: the file is damaged, or cannot be read.
-    """
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged, or cannot be read ({error}); restore it from a copy") from error
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("image", "class", "split")):
-            raise RunError(f"{path}, line {number} is damaged: expected image, class and split; restore it from a copy")
-    return rows
 
 
 def environment(processes: Processes | None = None) -> dict[str, str]:

@@ -20,7 +20,8 @@ from invad.inference.opening import open_model
 from invad.inference.rewriting import write_decision
 from invad.inference.scorer import folded_scorer
 from invad.inference.thresholds import check_share
-from invad.runs import Run, load_model, read_records
+from invad.runs import Run, load_model
+from invad.trained_images import read_records
 
 FALSE_ALARMS = 0.01
 """The false-alarm rate that is wanted unless another is given."""

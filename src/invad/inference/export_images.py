@@ -14,8 +14,9 @@ from invad.errors import DataError, ImageError, SettingsError
 from invad.inference.inputs import list_inputs, spread
 from invad.inference.selfcheck import COMPARED
 from invad.records import Size
-from invad.runs import Run, read_records
+from invad.runs import Run
 from invad.settings import TrainSettings
+from invad.trained_images import read_records
 
 MEASURED = 200
 """Images, at most, on which the loss of a lower precision is measured; they are held at the model's size alone."""
