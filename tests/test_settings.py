@@ -43,7 +43,7 @@ def test_later_rates_come_back_from_file_log_and_command_line(tmp_path: Path) ->
     names=st.lists(st.text(), max_size=3).map(tuple),
 )
 def test_any_text_and_number_comes_back_from_toml(text: str, number: float, names: tuple[str, ...]) -> None:
-    settings = TrainSettings(data=names, weights=text, cache_memory=number)
+    settings = TrainSettings(data=names, weights=text, checkpoint_every=number)
     assert TrainSettings.from_mapping(tomllib.loads(to_toml(dataclasses.asdict(settings)))) == settings
 
 

@@ -28,12 +28,12 @@ class Desk:
     problems: list[str] = field(default_factory=list)
     """Errors, refused content and requests to other hosts."""
 
-    def drop(self, *paths: Path) -> None:
-        """Drop files or folders on the page, as a file manager does."""
+    def drop(self, *paths: Path, at: tuple[int, int] = (200, 300)) -> None:
+        """Drop files or folders as a file manager does; they come in at one place and are let go at another."""
         session = self.page.context.new_cdp_session(self.page)
         data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-        for kind in ("dragEnter", "dragOver", "drop"):
-            session.send("Input.dispatchDragEvent", {"type": kind, "x": 200, "y": 300, "data": data})
+        for kind, (x, y) in (("dragEnter", (200, 300)), ("dragOver", (200, 300)), ("drop", at)):
+            session.send("Input.dispatchDragEvent", {"type": kind, "x": x, "y": y, "data": data})
         session.detach()
 
     def give(self, *paths: Path) -> None:

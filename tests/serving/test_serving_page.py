@@ -172,6 +172,17 @@ def test_wide_numbers_on_a_phone(browser: "Browser", parts_server: Server, pictu
             at.page.keyboard.press("Escape")
 
 
+def test_a_drop_on_what_was_reached_a_moment_ago(
+    browser: "Browser", parts_server: Server, images: list[Path], pictures: Path
+) -> None:
+    """No element has to be hovered before it takes files, so one that moves below the pointer takes them too."""
+    with desk(browser, parts_server.url, pictures) as at:
+        at.page.locator("#model dt").first.wait_for()
+        at.drop(images[0], at=(700, 30))
+        at.options.first.wait_for()
+        assert at.page.locator("#drop").is_hidden()
+
+
 def test_pasting(browser: "Browser", parts_server: Server, images: list[Path], pictures: Path) -> None:
     with desk(browser, parts_server.url, pictures) as at:
         at.page.locator("#model dt").first.wait_for()

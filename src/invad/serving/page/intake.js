@@ -20,14 +20,16 @@ export function listen(take, { input, overlay, busy }) {
     overlay.hidden = !on;
   };
   const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+  // Without cancelling these the browser would leave the page and open the file, and a drop on an element that was
+  // reached a moment ago, by the pointer or because the page moved below it, would be refused.
+  document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("dragenter", (event) => {
+    event.preventDefault();
     if (carriesFiles(event)) show(++depth > 0);
   });
   document.addEventListener("dragleave", (event) => {
     if (carriesFiles(event)) show(--depth > 0);
   });
-  // Without both of these the browser would leave the page and open the file.
-  document.addEventListener("dragover", (event) => event.preventDefault());
   document.addEventListener("drop", async (event) => {
     event.preventDefault();
     depth = 0;
