@@ -167,6 +167,46 @@ def test_exif_rotation_is_carried_out_and_known_from_the_header(tmp_path: Path) 
         assert np.array_equal(convert_image(opened), array) and opened.size == (6, 4), "the caller's stays as it is"
 
 
+def moved_behind_the_pixels(path: Path, kind: bytes) -> None:
+    """Put the parts of a PNG file that are of a kind behind its pixels, where they may be as well."""
+    data, parts, at = path.read_bytes(), [], 8
+    while at < len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        parts.append(data[at:end])
+        at = end
+    late = [part for part in parts if part[4:8] == kind]
+    assert late
+    path.write_bytes(data[:8] + b"".join([*(part for part in parts[:-1] if part not in late), *late, parts[-1]]))
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("how", ["exif", "xmp"])
+def test_the_size_of_a_png_that_is_turned_by_what_stands_before_or_behind_its_pixels(
+    tmp_path: Path, how: str, late: bool
+) -> None:
+    exif, text = Image.Exif(), PngImagePlugin.PngInfo()
+    if how == "exif":
+        exif[ExifTags.Base.Orientation] = 6
+    else:
+        text.add_itxt("XML:com.adobe.xmp", 'tiff:Orientation="6"')
+    path = tmp_path / "a.png"
+    Image.new("RGB", (6, 4)).save(path, exif=exif, pnginfo=text)
+    if late:
+        moved_behind_the_pixels(path, b"eXIf" if how == "exif" else b"iTXt")
+    assert read_size(path) == read_image(path).shape[:2] == (6, 4)
+
+
+def test_the_size_of_a_png_is_known_without_its_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (6, 4)).save(path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"IDAT") + 6] ^= 255  # no longer pixels
+    path.write_bytes(data)
+    assert read_size(path) == (4, 6)
+    with pytest.raises(ImageError):
+        read_image(path)
+
+
 def test_a_pil_image_is_what_its_file_is(tmp_path: Path) -> None:
     turned, sheer = Image.Exif(), colours(Image.new("RGBA", (6, 4)))
     turned[ExifTags.Base.Orientation] = 6

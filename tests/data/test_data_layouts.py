@@ -247,10 +247,65 @@ def test_the_check_names_every_fault(parts: Path) -> None:
     errors, warnings = " ".join(report.errors), " ".join(report.warnings)
     for word in ("cannot be read", "9.png", "another size", "0_mask.png", "training images too", "5.png"):
         assert word in errors
-    for word in ("masks are empty", "1.png", "not 8 x 10", "8.png", "in one split twice", "7.png"):
+    for word in ("masks of defective images are empty", "1.png", "not 8 x 10", "8.png", "in one split twice", "7.png"):
         assert word in warnings
     assert report.counts["nut", "train", "good"] == 4
     assert "error: " in render(report) and "kinds of errors" in render(report)
+
+
+def test_the_check_names_pictures_that_are_not_used(parts: Path) -> None:
+    assert not check_dataset(f"folder:{parts}").warnings
+    overlooked = [
+        write_image(parts / place, 30)
+        for place in ("nut/train/good/monday/0.png", "nut/test/9.png", "washer/good/0.png", "nut/train/1.png")
+    ]
+    (parts / "nut/train/good/8.png").symlink_to(parts / "gone.png")
+    (parts / "bolt/train/good/phone.HEIC").write_bytes(b"")
+    write_image(parts / "nut/train/good/.thumbnails/0.png")
+    (parts / "nut/train/good/again").symlink_to(parts, target_is_directory=True)
+    unread, unused = sorted(check_dataset(f"folder:{parts}").warnings)
+    assert unused.startswith("5 image files are not used") and all(str(path) in unused for path in overlooked)
+    assert str(parts / "nut/train/good/8.png") in unused and "thumbnails" not in unused and "again" not in unused
+    assert unread.startswith("1 pictures are not used") and "phone.HEIC" in unread
+    assert not check_dataset(f"folder:{parts}", ["bolt"]).warnings
+
+
+@pytest.mark.parametrize("called", ["Good", "OK", "normal"])
+def test_normal_test_images_in_a_folder_of_another_name_are_no_defects(parts: Path, called: str) -> None:
+    write_image(parts / "bolt/test" / called / "0.png", 30)
+    with pytest.raises(DataError, match=f"{called} would count as a defect.*called `good`: rename it"):
+        open_dataset(f"folder:{parts}")
+
+
+def test_a_normal_image_whose_mask_marks_something_is_named_by_check_and_evaluation(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_image(tmp_path / f"{name}.png", ord(name))
+    write_mask(tmp_path / "empty.png", filled=False)
+    write_mask(tmp_path / "drawn.png")
+    (tmp_path / "list.csv").write_text("image,split,label,mask\na.png,train,,\nb.png,test,0,empty.png\n")
+    assert not check_dataset(f"folder:{tmp_path / 'list.csv'}").warnings
+    with (tmp_path / "list.csv").open("a") as file:
+        file.write("c.png,test,0,drawn.png\n")
+    (said,) = check_dataset(f"folder:{tmp_path / 'list.csv'}").errors
+    assert said == f"1 masks mark something on normal images: {tmp_path / 'drawn.png'}"
+    with pytest.raises(DataError, match=r"1 masks mark something on normal images: .*drawn\.png\. Give such images"):
+        check_masks(open_dataset(f"folder:{tmp_path / 'list.csv'}").records)
+
+
+def test_masks_are_found_however_names_are_spelt_and_where_images_are_called_masks(parts: Path) -> None:
+    write_image(parts / "nut/test/gap/gru\u0308n.png", 30)
+    write_mask(parts / "nut/ground_truth/gap/gr\u00fcn_mask.png")
+    for name in ("a", "a_mask"):
+        write_image(parts / f"nut/test/face/{name}.png", 31 + len(name))
+        write_mask(parts / f"nut/ground_truth/face/{name}.png")
+        write_image(parts / f"nut/test/both/{name}.png", 41 + len(name))
+        write_mask(parts / f"nut/ground_truth/both/{name}_mask.png")
+    found = {
+        f"{r.defect}/{r.image.stem}": r.mask.stem for r in open_dataset(f"folder:{parts}").records if r.mask is not None
+    }
+    assert found["face/a"] == "a" and found["face/a_mask"] == "a_mask"
+    assert found["both/a"] == "a_mask" and found["both/a_mask"] == "a_mask_mask"
+    assert found["gap/gru\u0308n"] == "gr\u00fcn_mask"
 
 
 def test_the_synthetic_set_is_the_same_at_every_call(tmp_path: Path) -> None:

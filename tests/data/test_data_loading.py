@@ -1,6 +1,7 @@
 """Loading: what is decoded once stays, in order, and faults come at their place."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,14 @@ def test_unreadable_images_can_be_left_out(records: list[Record]) -> None:
     assert len(source) == 8 and source.skipped == (records[4].image,)
     with pytest.raises(ImageError, match="none of 1 images"):
         ImageSource(records[4:5], (16, 16), skip_unreadable=True)
+
+
+def test_an_image_whose_mask_cannot_be_read_is_left_out_too(records: list[Record], tmp_path: Path) -> None:
+    broken = tmp_path / "mask.png"
+    broken.write_bytes(b"")
+    masked = [replace(record, mask=broken if i == 2 else None) for i, record in enumerate(records)]
+    source = ImageSource(masked, (16, 16), skip_unreadable=True)
+    assert len(source) == 8 and source.skipped == (broken,) and masked[2] not in source.records
 
 
 def test_a_loop_that_stops_early_leaves_no_thread(records: list[Record]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 from invad.data.catalog import PUBLISHED, differences
 from invad.data.dataset import DataSet, open_dataset
 from invad.data.images import read_image, read_mask, read_size
+from invad.data.loading import threads
+from invad.data.unused import unread_pictures, unused_images
 from invad.errors import DataError, ImageError
 from invad.records import Record, Size
 
@@ -54,7 +56,7 @@ def check_opened(data: DataSet, *, whole: bool) -> CheckReport:
         data: one data set, or several as one.
         whole: nothing of it was left out when it was opened, so that it can be compared with what is published.
     """
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(max_workers=threads()) as pool:
         looks = list(pool.map(_look, data.records))
     faults: dict[str, list[str]] = defaultdict(list)
     for look in looks:
@@ -63,6 +65,8 @@ def check_opened(data: DataSet, *, whole: bool) -> CheckReport:
     for kind, group in _duplicates(data.records, looks).items():
         faults[kind] += group
     faults[UNMASKED] = half_masked(data.records)
+    if whole:
+        faults[UNUSED], faults[UNREAD] = unused_images(data), unread_pictures(data)
     if whole and len(data.layouts) == 1:
         (layout,) = data.layouts
         kind = INCOMPLETE if layout not in PUBLISHED or PUBLISHED[layout].verified else UNVERIFIED
@@ -82,16 +86,21 @@ def check_opened(data: DataSet, *, whole: bool) -> CheckReport:
 
 
 def check_masks(records: Sequence[Record]) -> None:
-    """Refuse test images whose masks would make the numbers wrong; reads the headers of files, no pixels.
+    """Refuse test images whose masks would make the numbers wrong; reads headers, and pixels of normal images' masks.
 
     Raises:
-        DataError: a mask has another size than its image, or only some of a class's defective images have one.
+        DataError: a mask has another size than its image, a normal image's mask marks something, or only some of a
+            class's defective images have one.
         ImageError: a file is missing, or not an image.
     """
     masked = [record for record in records if record.mask is not None]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(max_workers=threads()) as pool:
         images = list(pool.map(read_size, [record.image for record in masked]))
         masks = list(pool.map(read_size, [record.mask for record in masked if record.mask is not None]))
+        normal = [record for record in masked if not record.anomalous]
+        marked = [str(r.mask) for r, mark in zip(normal, pool.map(_marks, normal), strict=True) if mark]
+    if marked:
+        raise DataError(f"{len(marked)} {MARKED}: {_first(marked)}. Give such images a defect, or another mask")
     wrong = [
         f"{record.mask} is {mask[0]} x {mask[1]}, its image {image[0]} x {image[1]}"
         for record, image, mask in zip(masked, images, masks, strict=True)
@@ -102,6 +111,11 @@ def check_masks(records: Sequence[Record]) -> None:
     unmasked = half_masked(records)
     if unmasked:
         raise DataError(f"{len(unmasked)} {UNMASKED}: {_first(unmasked)}. Add masks for these, or remove the others")
+
+
+def _marks(record: Record) -> bool:
+    """Whether the mask of a record marks something."""
+    return record.mask is not None and bool(read_mask(record.mask).any())
 
 
 def half_masked(records: Sequence[Record]) -> list[str]:
@@ -123,14 +137,17 @@ def render(report: CheckReport) -> str:
 
 UNREADABLE = "files cannot be read"
 MASK_SIZE = "masks have another size than their images"
-EMPTY_MASK = "masks are empty"
+EMPTY_MASK = "masks of defective images are empty"
+MARKED = "masks mark something on normal images"
+UNUSED = "image files are not used: links to nothing, or where the layout has no images"
+UNREAD = "pictures are not used: they are of a kind that is not read (BMP, JPEG, PNG, TIFF and WebP are)"
 LEAKED = "test images are training images too"
 TWICE = "images are in one split twice"
 UNMASKED = "defective images have no mask, though others of their class have"
 LOSSY_MASK = "masks are JPEG files, whose compression leaves values above 0 beside the defect"
 INCOMPLETE = "things differ from what is published"
 UNVERIFIED = "things differ from what is published, which is not verified"
-ERRORS = {UNREADABLE, MASK_SIZE, LEAKED, UNMASKED, INCOMPLETE}
+ERRORS = {UNREADABLE, MASK_SIZE, MARKED, LEAKED, UNMASKED, INCOMPLETE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +170,9 @@ def _look(record: Record) -> _Look:
             mask = read_mask(record.mask)
             if mask.shape != size:
                 faults.append((MASK_SIZE, f"{record.mask} {mask.shape} for {size}"))
-            if not mask.any():
+            if mask.any() and not record.anomalous:
+                faults.append((MARKED, str(record.mask)))
+            if record.anomalous and not mask.any():
                 faults.append((EMPTY_MASK, str(record.mask)))
             if record.mask.suffix.lower() in (".jpg", ".jpeg"):
                 faults.append((LOSSY_MASK, str(record.mask)))

@@ -1,6 +1,7 @@
 """Reading images as a person would see them."""
 
 import io
+import os
 import stat
 import struct
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ DENSE_PIXELS = 1 << 24
 """From so many pixels on (16 megapixels), a file must not be compressed more than a photograph can be."""
 PIXELS_PER_BYTE = 300
 """The most pixels that a byte of such a file may stand for. A grey progressive JPEG reaches 170, photographs 10."""
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CHECKSUM = 4
+"""Bytes behind each part of a PNG file."""
 DAMAGED = (OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError, struct.error)
 """What Pillow raises where bytes of a file are wrong: one such file must not end a run over a million."""
 
@@ -155,14 +159,33 @@ def _to_mask(image: Image.Image) -> NDArray[np.bool_]:
 
 
 def read_size(path: Path) -> Size:
-    """Return height and width as a person would see the image, from the file's header alone.
+    """Return height and width as a person would see the image, without its pixels where the file allows it.
 
     Raises:
         ImageError: the file is missing, or not an image.
     """
     with _errors(str(path)), _identified(path, str(path), photograph=False) as image:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        # Of a PNG, Pillow looks for EXIF data behind the pixels too, which it decodes for that.
+        known = image.format == "PNG" and not _says_more_at_the_end(path)
+        exif = Image.Image.getexif(image) if known else image.getexif()
+        turned = exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
         return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _says_more_at_the_end(path: Path) -> bool:
+    """Whether a PNG file has texts or EXIF data behind its pixels, or is cut short."""
+    with path.open("rb") as file:
+        file.seek(len(PNG_SIGNATURE))
+        pixels = False
+        while len(head := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if kind == b"IEND":
+                return False
+            if pixels and kind != b"IDAT":
+                return True
+            pixels = kind == b"IDAT"
+            file.seek(length + CHECKSUM, os.SEEK_CUR)
+    return True
 
 
 def _upright(image: Image.Image, *, in_place: bool = False) -> Image.Image:

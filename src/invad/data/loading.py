@@ -32,7 +32,8 @@ class ImageSource:
         cache: where decoded images are kept.
         cache_memory: GiB that those in memory may take; images beyond it are decoded whenever they are asked for.
         cache_dir: the folder of the disk cache; None: the user's cache directory.
-        skip_unreadable: decode everything now and leave out what cannot be read, instead of stopping at it later.
+        skip_unreadable: decode everything now and leave out images that cannot be read, or whose masks cannot, instead
+            of stopping at them later; `skipped` has the files.
     """
 
     def __init__(
@@ -47,9 +48,9 @@ class ImageSource:
     ) -> None:
         self.size = size
         self._cache = _open_cache(cache, cache_memory, cache_dir)
-        unreadable = _unreadable(records) if skip_unreadable else set()
-        self.records = tuple(record for record in records if record.image not in unreadable)
-        self.skipped = tuple(sorted(unreadable))
+        unreadable = _unreadable(records) if skip_unreadable else [None] * len(records)
+        self.records = tuple(record for record, path in zip(records, unreadable, strict=True) if path is None)
+        self.skipped = tuple(sorted({path for path in unreadable if path is not None}))
         if not self.records:
             raise ImageError(f"none of {len(records)} images can be read; the first: {records[0].image}")
 
@@ -139,13 +140,20 @@ def _open_cache(kind: Kind, memory: float, folder: Path | None) -> Cache | None:
     return MemoryCache(memory * 1024**3) if kind == "memory" else DiskCache(folder or default_cache_dir())
 
 
-def _unreadable(records: Sequence[Record]) -> set[Path]:
-    def broken(record: Record) -> Path | None:
-        try:
-            read_image(record.image)
-        except ImageError:
-            return record.image
-        return None
-
+def _unreadable(records: Sequence[Record]) -> list[Path | None]:
+    """Of each record the file that cannot be read: its image, its mask, or None of both."""
     with ThreadPoolExecutor(max_workers=threads()) as pool:
-        return {path for path in pool.map(broken, records) if path is not None}
+        return list(pool.map(_unreadable_file, records))
+
+
+def _unreadable_file(record: Record) -> Path | None:
+    try:
+        read_image(record.image)
+    except ImageError:
+        return record.image
+    try:
+        if record.mask is not None:
+            read_mask(record.mask)
+    except ImageError:
+        return record.mask
+    return None

@@ -4,8 +4,9 @@ The same layout serves people's own folders and the synthetic set, which `read_c
 """
 
 import os
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from invad.data.images import is_hidden, is_image
@@ -16,6 +17,8 @@ CLASSES = (
     "bottle", "cable", "capsule", "carpet", "grid", "hazelnut", "leather", "metal_nut", "pill", "screw", "tile",
     "toothbrush", "transistor", "wood", "zipper",
 )  # fmt: skip
+ALSO_GOOD = (GOOD, "normal", "ok")
+"""How people call the folder of normal test images, whatever the case of its letters."""
 
 
 def read_mvtec(root: Path) -> tuple[list[Record], list[str]]:
@@ -91,7 +94,8 @@ def read_class(folder: Path) -> tuple[list[Record], list[str]]:
     """Return records and notices of one class folder.
 
     Raises:
-        DataError: there is no good training image, or masks and images of a defect do not pair.
+        DataError: there is no good training image, normal test images lie in a folder of another name, or masks and
+            images of a defect do not pair.
     """
     name = folder_name(folder)
     good = list_images(folder / "train" / GOOD)
@@ -106,6 +110,11 @@ def read_class(folder: Path) -> tuple[list[Record], list[str]]:
             notices.append(f"class {name!r} has no masks (no {folder / 'ground_truth'}): image metrics only")
         truth = by_name(folder / "ground_truth") if (folder / "ground_truth").is_dir() else []
         kinds = {path.name for path in (*by_name(folder / "test"), *truth) if path.is_dir()}
+        if meant := sorted(kind for kind in kinds - {GOOD} if kind.casefold() in ALSO_GOOD):
+            raise DataError(
+                f"{folder / 'test' / meant[0]} would count as a defect; normal test images belong into a folder "
+                f"that is called `{GOOD}`: rename it"
+            )
         for defect in sorted(kinds):
             records += _test_records(folder, name, defect)
     return records, notices
@@ -130,21 +139,31 @@ def paired(name: str, defect: str, image_folder: Path, mask_folder: Path) -> lis
     Raises:
         DataError: an image lacks its mask, or a mask its image.
     """
-    images, masks = list_images(image_folder), _masks_by_stem(mask_folder)
-    stems = {path.stem for path in images}
-    missing = [path.name for path in images if path.stem not in masks]
+    images = list_images(image_folder)
+    stems = {_stem(path) for path in images}
+    masks = _masks_by_stem(mask_folder, stems)
+    missing = [path.name for path in images if _stem(path) not in masks]
     extra = [path.name for stem, path in masks.items() if stem not in stems]
     if missing:
         raise DataError(_listed(missing, f"in {image_folder}", f"no mask in {mask_folder}"))
     if extra:
         raise DataError(_listed(extra, f"in {mask_folder}", f"no image in {image_folder}"))
-    return [Record(image=path, class_name=name, split="test", defect=defect, mask=masks[path.stem]) for path in images]
+    return [
+        Record(image=path, class_name=name, split="test", defect=defect, mask=masks[_stem(path)]) for path in images
+    ]
 
 
-def _masks_by_stem(folder: Path) -> dict[str, Path]:
-    """The masks of one kind of defect by the stem of their images."""
+def _stem(path: Path) -> str:
+    """The name without its ending, however the file system spells an umlaut: as one character or two."""
+    return unicodedata.normalize("NFC", path.stem)
+
+
+def _masks_by_stem(folder: Path, images: Collection[str]) -> dict[str, Path]:
+    """The masks of one kind of defect by the stem of their images, whose own names may end in `_mask`."""
     paths = list_images(folder)
-    stems = [path.stem.removesuffix("_mask") for path in paths]
+    stems = [_stem(path) for path in paths]
+    if set(stems) != set(images):  # otherwise they are all called as their images
+        stems = [stem.removesuffix("_mask") for stem in stems]
     twice = [stem for stem, count in Counter(stems).items() if count > 1]
     if twice:
         raise DataError(f"{folder} holds more than one mask for {', '.join(twice[:3])}; expected one for each image")
