@@ -128,7 +128,7 @@ def test_a_flat_folder_is_one_class_of_normal_images(tmp_path: Path) -> None:
         ("screws", "a.jpg", "train"),
         ("screws", "b.png", "train"),
     ]
-    assert "flat folder" in data.notices[0]
+    assert data.notices[0].endswith("are taken as normal training images: 2 of screws")
     (tmp_path / "screws/train").mkdir()
     with pytest.raises(DataError, match="both images and folders"):
         open_dataset(f"folder:{tmp_path / 'screws'}")

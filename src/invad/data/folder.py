@@ -1,4 +1,6 @@
-"""People's own images: class folders as MVTec AD lays them out, one class, a flat folder of normal ones, or a manifest.
+"""People's own images: class folders as MVTec AD lays them out, folders of normal images alone, or a manifest.
+
+Normal images alone lie in a folder for each class, or in one folder that is the only class.
 
 A manifest is a CSV file with a header, or JSON lines, with the columns `image`, and where they are known `mask`,
 `class`, `defect`, `split` and `label` (0 or `normal`, 1 or `anomalous`). An image without `label` and `defect` is a
@@ -9,12 +11,13 @@ files `meta.json` that the published toolbox writes are manifests too.
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from invad.data.index import field, inside, read_json, read_text
-from invad.data.mvtec import by_name, folder_name, is_class, list_images, nearest, read_class_folders
+from invad.data.mvtec import ALSO_GOOD, by_name, folder_name, is_class, list_images, nearest, read_class_folders
 from invad.errors import DataError
 from invad.records import GOOD, Record, Split
 
@@ -34,21 +37,55 @@ def read_folder(root: Path) -> tuple[list[Record], list[str]]:
         return read_manifest(root)
     if not root.is_dir():
         raise DataError(f"the folder {root} does not exist{nearest(root)}")
-    flat = list_images(root)
-    if not flat and (root / META).is_file() and not any(is_class(path) for path in (root, *by_name(root))):
-        return read_meta(root / META)
-    if not flat:
+    if list_images(root):
+        return _read_flat(root)
+    if is_class(root):
         return read_class_folders(root)
+    plain = [path for path in by_name(root) if path.is_dir() and not is_class(path) and list_images(path)]
+    if any(is_class(path) for path in by_name(root)):
+        records, notices = read_class_folders(root)
+        return records, notices + [f"{path} holds images, but no `train/{GOOD}`: they are not used" for path in plain]
+    if (root / META).is_file():
+        return read_meta(root / META)
+    return _read_normal(root, plain) if plain else read_class_folders(root)  # which says what was expected
+
+
+def _read_flat(root: Path) -> tuple[list[Record], list[str]]:
+    """A folder of images, which must be all there is.
+
+    Raises:
+        DataError: there are folders beside the images that other layouts have.
+    """
     if any((root / name).is_dir() for name in ("train", "test")):
         raise DataError(f"{root} holds both images and folders `train` or `test`; expected one or the other")
     if classes := [path.name for path in by_name(root) if is_class(path)]:
         raise DataError(
-            f"{root} holds both images ({flat[0].name}, say) and folders of classes ({', '.join(classes[:3])}); "
-            f"expected one or the other"
+            f"{root} holds both images ({list_images(root)[0].name}, say) and folders of classes "
+            f"({', '.join(classes[:3])}); expected one or the other"
         )
-    name = folder_name(root)
-    records = [Record(image=path, class_name=name, split="train") for path in flat]
-    return records, [f"{root} is a flat folder: its {len(flat)} images are taken as normal training images"]
+    return _read_normal(root, [root])
+
+
+def _read_normal(root: Path, folders: Sequence[Path]) -> tuple[list[Record], list[str]]:
+    """Folders that hold the normal training images of a class each, and nothing else.
+
+    Raises:
+        DataError: a folder is called as if the others were to hold defects.
+    """
+    if meant := [path.name for path in folders if path != root and path.name.casefold() in ALSO_GOOD]:
+        raise DataError(
+            f"{root} holds a folder {meant[0]!r} of images. If the folders beside it show defects of the same part, "
+            f"they belong into PART/test/DEFECT/, and the normal images into PART/train/{GOOD}/; if each folder is a "
+            f"part, rename {meant[0]!r}"
+        )
+    records = [
+        Record(image=path, class_name=folder_name(folder), split="train")
+        for folder in folders
+        for path in list_images(folder)
+    ]
+    counts = Counter(record.class_name for record in records)
+    each = ", ".join(f"{count} of {name}" for name, count in counts.items())
+    return records, [f"all images of {root} are taken as normal training images: {each}"]
 
 
 def read_manifest(path: Path) -> tuple[list[Record], list[str]]:

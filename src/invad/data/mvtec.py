@@ -55,7 +55,9 @@ def class_folders(root: Path) -> list[Path]:
         raise DataError(f"the folder {root} does not exist{nearest(root)}")
     folders = [root] if is_class(root) else [path for path in by_name(root) if is_class(path)]
     if not folders:
-        raise DataError(f"{root} holds no class folder; expected CLASS/train/good/ with the normal images in it")
+        found = next((path for path in sorted(root.glob("*/*")) if list_images(path)), None)
+        seen = f" (there are images in {found})" if found else ""
+        raise DataError(f"{root} holds no class folder; expected CLASS/train/good/ with the normal images in it{seen}")
     return folders
 
 
