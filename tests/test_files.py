@@ -2,12 +2,15 @@
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from invad import files
 from invad.errors import RunError
-from invad.files import write_bytes, write_text
+from invad.files import held, write_bytes, write_text
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(
@@ -30,3 +33,32 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="cannot write"):
         write_text(tmp_path / "file/inside.txt", "x")
+
+
+def test_a_killed_program_holds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "made/.lock"
+    code = "import sys; from pathlib import Path; from invad.files import held\n"
+    code += "with held(Path(sys.argv[1])) as free: print(free, flush=True); sys.stdin.read()"
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"True\n"
+        with held(path) as free:
+            assert not free
+        assert path.exists()
+        process.kill()
+    with held(path) as free:
+        assert free
+    assert list(path.parent.iterdir()) == []
+
+
+def test_nobody_is_kept_out_where_nothing_can_be_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with held(tmp_path / "file/.lock") as free:
+        assert free
+
+    def unknown(lock: object, timeout: float) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(files.FileLock, "acquire", unknown)
+    with held(tmp_path / ".lock") as free, held(tmp_path / ".lock") as second:
+        assert free and second

@@ -16,6 +16,8 @@ with status 2, as it does where the system says that a file cannot be used; a tr
 that are not in this tree, which are bugs.
 """
 
+import shlex
+
 
 class InvadError(Exception):
     """The root: everything that is the input's fault, not the program's."""
@@ -55,3 +57,13 @@ class MetricError(InvadError):
 
 class MissingExtraError(InvadError):
     """An optional package is not installed; the message names the command that installs it."""
+
+
+def command(*words: object) -> str:
+    """Return a command of invad for a message: a shell takes it as it stands, whatever is in the names of files.
+
+    Example:
+        >>> command("calibrate", "runs/my parts", "--normal", "FOLDER")
+        "invad calibrate 'runs/my parts' --normal FOLDER"
+    """
+    return shlex.join(("invad", *map(str, words)))

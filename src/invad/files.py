@@ -1,11 +1,13 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and folders so that two programs do not write one at a time."""
 
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from invad.errors import RunError
 
@@ -58,6 +60,54 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with written_at_once(path) as file:
         file.write(data)
+
+
+def require_writable(path: Path) -> None:
+    """Refuse a place where no file can be written, before the work for it is done; nothing is made there.
+
+    Raises:
+        RunError: it is a folder, or the folder that it is to lie in cannot be written.
+    """
+    try:
+        if path.is_dir():
+            raise RunError(f"cannot write {path}: it is a folder. Name a file, such as {path / path.name}")
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise RunError(_cannot_write(path, error)) from error
+
+
+@contextmanager
+def held(path: Path) -> Iterator[bool]:
+    """Hold a file until the block ends; give False where another program holds it.
+
+    It is made for this and deleted again, with its folder if that was made too and nothing else came to lie in it. The
+    system lets go of it when the program ends, however it ends. Where nothing can be held, in a folder that cannot be
+    written or on a file system without locks, nobody is kept out.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder, held(Path(folder) / ".lock") as first:
+        ...     with held(Path(folder) / ".lock") as second:
+        ...         first, second
+        (True, False)
+    """
+    is_new, lock, free = not path.parent.exists(), FileLock(path), True
+    with suppress(OSError, NotImplementedError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            free = False
+    try:
+        yield free
+    finally:
+        if lock.is_locked:
+            with suppress(OSError):  # Windows deletes no file that is open: it stays, and is held again
+                path.unlink()
+                if is_new:
+                    path.parent.rmdir()
+            lock.release()
 
 
 def _sync_folder(folder: Path) -> None:

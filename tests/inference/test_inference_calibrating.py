@@ -2,19 +2,22 @@
 
 import dataclasses
 import json
+import shlex
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import invad
-from invad.cli.calibration import show
+from invad.cli.calibration import promise, show
 from invad.cli.main import run
 from invad.errors import DataError, RunError, SettingsError
 from invad.inference import Calibration
-from invad.inference.calibration import FILE
+from invad.inference.calibration import FILE, ridden_calibration
 from invad.inference.thresholds import from_normal
+from invad.reporting import report
 from invad.runs import Run
 
 
@@ -160,7 +163,8 @@ def test_training_data_that_is_laid_out_otherwise_by_now_is_said(fresh: Path, no
     settings = Run.open(fresh).settings()
     dataclasses.replace(settings, views=("C1",)).save(fresh / "settings.toml")
     calibration = invad.calibrate(fresh, normal=[normal], quiet=True)
-    assert any("is not known: " in text and "no view C1" in text for text in calibration.notices)
+    assert any("is not known: the run's data cannot be used" in text for text in calibration.notices)
+    assert any("no view C1" in text for text in calibration.places)
 
 
 def test_labelled_images(fresh: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,7 +230,32 @@ def test_labelled_classes_are_called_as_in_training(fresh: Path, data: Path) -> 
     train_as("elsewhere", "nowhere")
     found = invad.calibrate(fresh, labelled=f"folder:{data}", overwrite=True, quiet=True)
     assert shared in found.scores
-    assert any(f"{shared} of folder:{data} may be elsewhere/{shared} or nowhere" in text for text in found.notices)
+    said = f"{shared} of the labelled images may be elsewhere/{shared} or nowhere/{shared}, which"
+    assert any(said in text for text in found.notices)
+
+
+def test_commands_in_messages_can_be_given_to_a_shell(fresh: Path, tmp_path: Path) -> None:
+    run_path, file = tmp_path / "my run's", tmp_path / "my parts.onnx"
+    fresh.rename(run_path)
+    file.touch()
+    calibration = Calibration(
+        method="false-alarms", wanted=0.5, overall=from_normal([0.1], 0.5), scores={"": (0.1,)}, images="", model="x"
+    )
+
+    def of_another_model() -> None:
+        ridden_calibration(json.loads(calibration.to_json()), "y", str(file))
+
+    failing: dict[str, Callable[[], object]] = {
+        f"invad calibrate {shlex.quote(str(run_path))} --normal FOLDER": lambda: invad.calibrate(run_path, quiet=True),
+        f"invad calibrate '{file}' --normal FOLDER": lambda: invad.calibrate(file, quiet=True),
+        f"invad calibrate '{file}' --normal FOLDER --overwrite": of_another_model,
+        f"`invad evaluate {shlex.quote(str(run_path))}`": lambda: report(run_path),
+    }
+    for said, fails in failing.items():
+        with pytest.raises(RunError) as caught:
+            fails()
+        assert str(caught.value).endswith(said)
+    assert promise(calibration, file).endswith(f"invad calibrate '{file}' --normal FOLDER --overwrite")
 
 
 def test_a_class_with_brackets_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:

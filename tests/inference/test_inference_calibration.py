@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invad.errors import RunError, SettingsError
-from invad.inference.calibration import FILE, Calibration, read_calibration
+from invad.inference.calibration import FILE, Calibration, read_calibration, without_places
 from invad.inference.thresholds import from_normal, from_recall
 
 SCORES = st.lists(st.floats(0, 2, allow_nan=False), min_size=1, max_size=20)
@@ -26,6 +26,7 @@ def made(**scores: list[float]) -> Calibration:
         images="held back",
         model="a" * 64,
         notices=("few",),
+        places=("cannot be read: a/1.png",),
     )
 
 
@@ -63,7 +64,9 @@ def test_labelled_ones_come_back_too() -> None:
         (lambda values: values.update(classes={"b": values["overall"]}), "a class has a threshold and no scores"),
         (lambda values: values["overall"].update(image=float("nan")), "not a number"),
         (lambda values: values["overall"].update(pixel=float("inf")), "not a number"),
-        (lambda values: values.update(version=2), "version of invad reads"),
+        (lambda values: values.update(version=3), "version of invad reads"),
+        (lambda values: values.update(version=1, notices=None), "damaged"),
+        (lambda values: values.pop("places"), "damaged"),
         (lambda values: values.update(format="other"), "has format 'other'"),
         (lambda values: values["overall"].pop("image"), "damaged"),
         (lambda values: values["overall"].update(image="high"), "not a number"),
@@ -78,6 +81,16 @@ def test_what_is_damaged_is_refused(change: object, word: str) -> None:
     change(values)
     with pytest.raises(RunError, match=word):
         Calibration.from_json(json.dumps(values))
+
+
+def test_notices_of_the_first_version_that_may_name_folders_stay_here() -> None:
+    values = json.loads(made(a=[0.1, 0.2]).to_json())
+    named = ["1 images cannot be read and were left out: my set/1.png", r"the class nut of folder:C:\nuts may be two"]
+    first = {**values, "version": 1, "notices": ["few", *named, "copies"]}
+    del first["places"]
+    found = Calibration.from_json(json.dumps(first))
+    assert found.notices == ("few", "copies") and found.places == tuple(named)
+    assert Calibration.from_json(found.to_json()) == found and without_places(found).places == ()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", made(a=[0.1]).to_json()[:-40]])

@@ -27,8 +27,7 @@ from invad.data.hashing import content_hash
 from invad.errors import InvadError, ModelFileError, RunError, SettingsError
 from invad.inference import bench as timing
 from invad.inference import export_images, exporting, selfcheck
-from invad.inference.calibration import without_places
-from invad.inference.exporting import export
+from invad.inference.exporting import Target, export
 from invad.inference.onnx_file import providers
 from invad.inference.opening import open_model
 from invad.inference.openvino_file import OpenVinoScorer
@@ -357,7 +356,7 @@ def test_a_lower_precision_says_how_it_decides_and_takes_its_own_thresholds(
     own = invad.load(tmp_path / "a.xml", device="cpu").calibration
     assert own is not None and (own.method, own.wanted, own.images) == (by_run.method, 0.2, "held back in training")
     assert own.overall.image == pytest.approx(by_run.overall.image + 0.5, abs=0.02)
-    assert "1 images cannot be read and were left out: broken.png" in own.notices, "no path of this machine"
+    assert "1 images cannot be read and were left out" in own.notices and not own.places
     (moved / "held_back.jsonl").write_text(json.dumps({**held[0], "image": str(tmp_path / "gone.png")}) + "\n")
     assert invad_command([*argv, "--out", str(tmp_path / "b.xml")]) == 0
     assert f"invad calibrate {tmp_path / 'b.xml'} --normal FOLDER --overwrite" in capsys.readouterr().out
@@ -379,6 +378,26 @@ def test_a_loss_that_cannot_be_meant_is_refused_before_anything_is_computed(
     monkeypatch.setattr(exporting, "load_model", lambda _: pytest.fail("the model was loaded"))
     with pytest.raises(SettingsError, match=r"--max-drop must be 0 or more points .*, not "):
         export(trained, tmp_path / "a.xml", to="openvino", precision="bf16", max_drop=max_drop)
+
+
+@pytest.mark.parametrize(
+    ("to", "name"), [("onnx", "a.onnx"), ("openvino", "a.xml"), ("openvino", "a.bin"), ("pt2", "a.pt2")]
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_place_that_no_file_can_take_is_refused_before_anything_is_computed(
+    to: Target, name: str, overwrite: bool, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "load_model", lambda _: pytest.fail("the model was loaded"))
+    taken = tmp_path / name
+    taken.mkdir()
+    out = taken.with_suffix(exporting.SUFFIX[to])
+    with pytest.raises(RunError, match=rf"cannot write .*{name}: it is a folder. Name a file, such as .*{name}/{name}"):
+        export(trained, out, to=to, overwrite=overwrite)
+    taken.rmdir()
+    taken.write_text("no folder")
+    with pytest.raises(RunError, match=r"cannot write .*: Not a directory.* choose another folder"):
+        export(trained, taken / out.name, to=to, overwrite=overwrite)
+    assert list(tmp_path.iterdir()) == [taken]
 
 
 @pytest.mark.parametrize("too_large", ["model.bin", "model.xml"])
@@ -419,29 +438,30 @@ def test_of_two_files_the_weights_are_renamed_first(tmp_path: Path, monkeypatch:
     assert (tmp_path / "model.onnx").read_bytes() == b"alone" and renamed[2:] == ["model.onnx"]
 
 
-NOTICES = {
-    "1 images cannot be read and were left out: /tmp/x/mix/003.png": "1 images cannot be read and were left out: "
-    "003.png",
-    "4 images: /home/Doe, Ann/my set/1 (2).png, /a/2.png, /3.png, ...": "4 images: 1 (2).png, 2.png, 3.png, ...",
-    r"2 images: C:\Users\ann lee\1.png, \\server\share\2.png": "2 images: 1.png, 2.png",
-    "the class nut of folder:/data/my set/ may be north/nut or south/nut, which go": "the class nut of folder:my set/ "
-    "may be north/nut or south/nut, which go",
-    "not known: there is no folder /data/set (/data does, and holds a, b)": "not known: there is no folder set (data "
-    "does, and holds a, b)",
-    "/data/set holds no class; expected CLASS/train/good": "set holds no class; expected CLASS/train/good",
-    "too few images for thresholds of their own: north/nut (3), set/bolt (1.5/2)": "too few images for thresholds of "
-    "their own: north/nut (3), set/bolt (1.5/2)",
-}
-
-
-@pytest.mark.parametrize(("notice", "wanted"), NOTICES.items())
-def test_notices_name_no_folder_of_the_calibrating_machine(
-    notice: str, wanted: str, exported: Callable[[str], Path]
+def test_a_file_names_no_folder_of_the_calibrating_machine(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    calibration = invad.load(exported("onnx")).calibration
-    assert calibration is not None
-    found = without_places(replace(calibration, notices=("few", notice)))
-    assert found.notices == ("few", wanted) and without_places(found) == found
+    """Neither as an absolute path nor as a relative one."""
+    run = Run.open(shutil.copytree(trained, tmp_path / "run"))
+    photos = run.settings().data[0].partition(":")[2]
+    shutil.copytree(Path(photos) / "fabric/test/good", tmp_path / "my secrets/line/fabric")
+    (tmp_path / "my secrets/line/fabric/broken.png").write_bytes(b"no image")
+    replace(run.settings(), data=("folder:my secrets/gone",), skip_unreadable=True).save(run.settings_file)
+    monkeypatch.chdir(tmp_path)
+    argv = ["--normal", "my secrets/line", "--false-alarms", "0.3", "--overwrite", "--quiet"]
+    assert invad_command(["calibrate", "run", *argv]) == 0
+    assert "cannot be read: my secrets/line/fabric/broken.png\n" in capsys.readouterr().out
+    chosen = invad.load("run").calibration
+    assert chosen is not None and len(chosen.places) == 2 and chosen.images == "my secrets/line"
+    export("run", "a.onnx", to="onnx", normal=[Path(photos) / "fabric/test/good"])
+    for more in ([], argv):
+        assert not more or invad_command(["calibrate", "a.onnx", *more]) == 0
+        opened = open_model(Path("a.onnx"), device="cpu")
+        assert "secrets" not in json.dumps(opened.decision)
+        found = invad.load("a.onnx", device="cpu").calibration
+        assert found is not None and (found.images, found.places) == ("line", ())
+        assert "1 images cannot be read and were left out" in found.notices
+    assert "whether there are test images among them is not known: the run's data cannot be used" in chosen.notices
 
 
 def test_a_precision_that_costs_too_much_is_refused(

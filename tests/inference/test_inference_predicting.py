@@ -154,6 +154,30 @@ def test_shards_are_merged_in_the_order_of_the_images(
     same(lines_of(out), expected)
 
 
+def test_two_commands_do_not_write_one_folder_at_a_time(
+    trained: Path, few: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "out"
+    first = job(trained, few, out)
+    for more in (["--resume"], ["--overwrite"]):
+        with first.alone():
+            assert predict(trained, out, str(few), *more) == 2
+        said = capsys.readouterr().err
+        assert f"another command is writing predictions into {out}; wait until it is done" in said
+    assert predict(trained, out, str(few), "--resume") == 0 and len(lines_of(out)) == 22
+    assert predict(trained, tmp_path / "other", "nothing") == 2 and not (tmp_path / "other").exists()
+
+
+def test_processes_of_one_job_write_one_folder_at_a_time(trained: Path, few: Path, tmp_path: Path) -> None:
+    first, second = (job(trained, few, tmp_path, Shard(rank=rank, count=2)) for rank in range(2))
+    with first.alone(), second.alone():
+        for rank in range(2):  # one that outlived the others, too, keeps its place
+            again = job(trained, few, tmp_path, Shard(rank=rank, count=2))
+            with pytest.raises(RunError, match="another command is writing"), again.alone():
+                pass
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_job_is_not_gone_on_with(trained: Path, few: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     begun = job(trained, few, out)

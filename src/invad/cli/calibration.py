@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from invad.errors import command
 from invad.inference.calibrating import calibrate
 from invad.inference.calibration import Calibration
 from invad.inference.thresholds import Threshold, images_needed
@@ -70,7 +71,7 @@ def promise(calibration: Calibration, model: Path) -> str:
         f"thresholds: from {threshold.normal} normal images {calibration.images}; about "
         f"{_percent(threshold.false_alarms)} of good ones will be flagged "
         f"({_interval(threshold.false_alarm_interval)}). "
-        f"By more images: invad calibrate {model} --normal FOLDER --overwrite"
+        f"By more images: {command('calibrate', model, '--normal', 'FOLDER', '--overwrite')}"
     )
 
 
@@ -84,7 +85,8 @@ def show(calibration: Calibration) -> None:
     for name, threshold in [*calibration.classes.items(), ("overall", calibration.overall)]:
         table.add_row(Text(name), *_cells(threshold))
     console.print(table)
-    for text in (f"calibrated on: {calibration.images}", *_advice(calibration), *calibration.notices):
+    said = (*_advice(calibration), *calibration.notices, *calibration.places)
+    for text in (f"calibrated on: {calibration.images}", *said):
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -17,7 +17,7 @@ from invad.data import (
     render,
 )
 from invad.data.catalog import census
-from invad.errors import DataError, SettingsError
+from invad.errors import DataError, SettingsError, command
 from invad.presets import EPOCHS
 
 
@@ -96,7 +96,8 @@ class Coco:
                 f"split {split}: {counts['train']} train, {counts['test']} test ({counts['test anomalous']} anomalous) "
                 f"images; masks in {index.with_suffix('')}"
             )
-        print(f"next: invad train --data coco:{self.root} --split {splits[0]} --out runs/coco-{splits[0]}")
+        first, out = splits[0], f"runs/coco-{splits[0]}"
+        print(f"next: {command('train', '--data', f'coco:{self.root}', '--split', first, '--out', out)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

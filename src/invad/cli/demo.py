@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from invad.errors import RunError
+from invad.errors import RunError, command
 from invad.settings import TrainSettings
 
 SETTINGS = TrainSettings(encoder="analytic", image_size=(128,), batch_size=16, epochs=27, blocks=(1, 2, 2))
@@ -53,4 +53,4 @@ class Demo:
         page = report(run)
         show(evaluation.results)
         print(f"report: {page.resolve()}")
-        print(f"next:   invad predict {run_folder} {self.out / 'data'} --out {self.out / 'predictions'}")
+        print(f"next:   {command('predict', run_folder, self.out / 'data', '--out', self.out / 'predictions')}")

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from invad.errors import command
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Export:
@@ -65,6 +67,6 @@ class Export:
             print(
                 "its own thresholds are taken from its own scores of the images held back in training"
                 if found.recalibrated
-                else f"its thresholds come from the run's scores; take them from its own by `invad calibrate "
-                f"{found.path} --normal FOLDER --overwrite`"
+                else f"its thresholds come from the run's scores; take them from its own by "
+                f"`{command('calibrate', found.path, '--normal', 'FOLDER', '--overwrite')}`"
             )

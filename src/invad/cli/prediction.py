@@ -84,6 +84,11 @@ class Predict:
             shard=shard,
             on_drift=say_drift,
         )
+        with job.alone():
+            self._predict(job, shard)
+
+    def _predict(self, job: Predicting, shard: Shard) -> None:
+        """Score this process's images; the first process merges the lines of all."""
         if not begin(job, shard, resume=self.resume, overwrite=self.overwrite):
             if shard.first:
                 say(f"complete: {self.out}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from invad.errors import MissingExtraError, SettingsError
+from invad.errors import MissingExtraError, SettingsError, command
 from invad.serving.limits import Limits
 
 MARKS = Path("invad-marks")
@@ -109,16 +109,19 @@ def next_steps(folder: Path, *, good: int, defective: int) -> list[str]:
     Example:
         >>> next_steps(Path("marked"), good=0, defective=3)
         ['to calibrate and to train takes good images; mark some, and export again']
+        >>> next_steps(Path("my marks"), good=2, defective=0)[-1]
+        "  invad train --data 'folder:my marks/manifest.csv' --out runs/NAME"
     """
     if not good:
         return ["to calibrate and to train takes good images; mark some, and export again"]
-    labelled = [f"  invad calibrate RUN --labelled folder:{folder / 'manifest.csv'} --overwrite"]
-    return [
-        "next, where RUN is a run:",
-        f"  invad calibrate RUN --normal {folder / 'good.csv'} --overwrite",
-        *(labelled if defective else []),
-        f"  invad train --data folder:{folder / 'manifest.csv'} --out runs/NAME",
+    everything = f"folder:{folder / 'manifest.csv'}"
+    labelled = [command("calibrate", "RUN", "--labelled", everything, "--overwrite")] if defective else []
+    commands = [
+        command("calibrate", "RUN", "--normal", folder / "good.csv", "--overwrite"),
+        *labelled,
+        command("train", "--data", everything, "--out", "runs/NAME"),
     ]
+    return ["next, where RUN is a run:", *(f"  {line}" for line in commands)]
 
 
 def require_safe(host: str, token: str | None, *, insecure: bool) -> None:

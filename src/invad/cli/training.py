@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from invad.cli.main import merge_repeated
-from invad.errors import RunError, SettingsError
+from invad.errors import RunError, SettingsError, command
 from invad.model.backbones import BACKBONES, Backbone
 from invad.presets import EPOCHS, FEWEST_STEPS, MODELS, MOST_STEPS, PASSES, RECIPES, Recipe, learning_rate
 from invad.processes import is_first
@@ -78,13 +78,14 @@ class Train:
                 run = train(self.settings, path, quiet=self.quiet)
         except KeyboardInterrupt:
             if is_first() and Run(path).settings_file.is_file():
-                print(f"stopped; go on with: invad train --resume {path}", file=sys.stderr)
+                print(f"stopped; go on with: {command('train', '--resume', path)}", file=sys.stderr)
             raise
         if is_first():
             thresholds = run.path / FILE
             if thresholds.is_file():
                 print(promise(Calibration.from_json(thresholds.read_text(encoding="utf-8"), str(thresholds)), run.path))
-            print(f"trained: {run.path}. Next: invad evaluate {run.path}")
+            evaluate, predict = command("evaluate", run.path), command("predict", run.path, "PHOTOS")
+            print(f"trained: {run.path}. Next: {evaluate} where there are test images, or {predict}")
 
     def _forecast(self) -> None:
         """What the run would take."""

@@ -10,7 +10,7 @@ from invad.data import open_datasets
 from invad.data.dataset import trained_as
 from invad.data.hashing import content_hash, content_hashes
 from invad.devices import choose_device
-from invad.errors import DataError, RunError, SettingsError
+from invad.errors import DataError, RunError, SettingsError, command
 from invad.files import write_text
 from invad.inference.calibration import FILE, UNKNOWN, UNKNOWN_NAME, Calibration, without_places
 from invad.inference.checksum import model_checksum
@@ -78,7 +78,7 @@ def calibrate(
         if not named:
             raise RunError(
                 f"{path} does not know which images its training held back; name normal images that it was not trained "
-                f"on: invad calibrate {path} --normal FOLDER"
+                f"on: {command('calibrate', path, '--normal', 'FOLDER')}"
             )
         return _calibrate_file(
             path, wish, normal, labelled, class_name, overwrite=overwrite, device=device, quiet=quiet
@@ -133,7 +133,7 @@ def held_back_images(run: Run) -> Images:
     if not samples:
         raise RunError(
             f"{run.path} held back no image in training; name normal images that it was not trained on: "
-            f"invad calibrate {run.path} --normal FOLDER"
+            f"{command('calibrate', run.path, '--normal', 'FOLDER')}"
         )
     fresh, _, notices = _fresh(run, samples)
     if not fresh:
@@ -210,12 +210,13 @@ def _named(
             f"no normal image is left: the run was trained on {seen} of those named, and scores lower on them than on "
             f"new ones. Name a folder of normal images that it has not seen"
         )
-    test_images, of_test = (0, []) if run is None else _test_images(run, samples)
+    test_images, of_test, places = (0, [], []) if run is None else _test_images(run, samples)
     return Images(
         samples=samples,
         origin=", ".join([*map(str, normal), *([labelled] if labelled else [])]),
         test_images=test_images,
         notices=(*notices, *unclear, *_of_unknown_class(samples, classes), *of_test),
+        places=places,
     )
 
 
@@ -252,8 +253,8 @@ def _labelled(spec: str | None, trained: Collection[str]) -> tuple[list[Sample],
         for r in data.records
     ]
     notices = [
-        f"the class {name} of {spec} may be {' or '.join(may_be)}, which go by the overall threshold therefore; to say "
-        f"which it is, give the set's folder the name that stands in front"
+        f"the class {name} of the labelled images may be {' or '.join(may_be)}, which go by the overall threshold "
+        f"therefore; to say which it is, give the set's folder the name that stands in front"
         for name, may_be in found.items()
         if len(may_be) > 1
     ]
@@ -296,20 +297,21 @@ def _fresh(run: Run | None, samples: Sequence[Sample]) -> tuple[list[Sample], in
     return fresh, seen, notices
 
 
-def _test_images(run: Run, samples: Sequence[Sample]) -> tuple[int, list[str]]:
-    """How many of the images are test images of the run, and a notice of that."""
+def _test_images(run: Run, samples: Sequence[Sample]) -> tuple[int, list[str], list[str]]:
+    """How many of the images are test images of the run, a notice of that, and why it cannot be said."""
     settings = run.settings()
     if not settings.data:
-        return 0, ["whether there are test images among them is not known: the run names no data set"]
+        return 0, ["whether there are test images among them is not known: the run names no data set"], []
     try:
         data = open_datasets(settings.data, settings.classes, views=settings.views, split=settings.split)
     except (DataError, SettingsError) as error:
-        return 0, [f"whether there are test images among them is not known: {error}"]
+        reason = "the run's data cannot be used"
+        return 0, [f"whether there are test images among them is not known: {reason}"], [f"{reason}: {error}"]
     test = {_place(record.image) for record in data.split("test")}
     count = sum(_place(sample.path) in test for sample in samples)
     if not count:
-        return 0, []
-    return count, [f"{count} of the {len(samples)} images are test images: do not judge the thresholds by those"]
+        return 0, [], []
+    return count, [f"{count} of the {len(samples)} images are test images: do not judge the thresholds by those"], []
 
 
 def _place(path: Path) -> Path:

@@ -5,7 +5,6 @@ It lies in the run folder as `calibration.json`, and rides in an exported model 
 
 import dataclasses
 import json
-import re
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,14 +12,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from invad.errors import RunError, SettingsError
+from invad.errors import RunError, SettingsError, command
 from invad.inference.thresholds import CONFIDENCE, Threshold
 
 FILE = "calibration.json"
 """Its name in a run folder."""
 NAME = "invad-calibration"
-FORMAT = 1
-"""The version of the file."""
+FORMAT = 2
+"""The version of the file; in the first one, `notices` held what is in `places` now."""
 UNKNOWN = ""
 """The class of images whose class is not known."""
 UNKNOWN_NAME = "unknown"
@@ -66,7 +65,9 @@ class Calibration:
     model: str
     """The checksum of the model (see `model_checksum`)."""
     notices: tuple[str, ...] = ()
-    """What is unusual, a sentence each."""
+    """What is unusual, a sentence each; none names a place of this machine."""
+    places: tuple[str, ...] = ()
+    """Where on this machine that is, a sentence each, which stays here when the model leaves."""
 
     def threshold(self, class_name: str | None = None) -> Threshold:
         """Return the threshold for a class: its own, or the overall one where it has none or is not known."""
@@ -105,13 +106,15 @@ class Calibration:
         """
         try:
             values = json.loads(text)
-            name, version = values.pop("format"), values.pop("version")
+            found = values.pop("format"), values.pop("version")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RunError(f"{origin} is no calibration, or damaged ({error}); {REMEDY}") from error
-        if (name, version) != (NAME, FORMAT):
-            raise RunError(f"{origin} has format {name!r} {version!r}; this version of invad reads {NAME!r} {FORMAT!r}")
+        if found not in ((NAME, 1), (NAME, FORMAT)):
+            raise RunError(
+                f"{origin} has format {found[0]!r} {found[1]!r}; this version of invad reads {NAME!r} {FORMAT!r}"
+            )
         try:
-            return _from_values(values)
+            return _from_values(values if found == (NAME, FORMAT) else _from_first(values))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise RunError(f"{origin} is damaged ({error}); {REMEDY}") from error
 
@@ -167,15 +170,13 @@ def ridden_calibration(decision: Mapping[str, Any], model: str, origin: str) -> 
     if calibration.model != model:
         raise RunError(
             f"the calibration in {origin} belongs to another model than the file; take one from the file's own scores: "
-            f"invad calibrate {origin} --normal FOLDER --overwrite"
+            f"{command('calibrate', origin, '--normal', 'FOLDER', '--overwrite')}"
         )
     return calibration
 
 
 def without_places(calibration: Calibration) -> Calibration:
-    """Return a calibration that may leave this machine: of the places of its images only their last names.
-
-    Absolute paths in notices are shortened likewise.
+    """Return a calibration that may leave this machine: of the places of its images, only their last names.
 
     Example:
         >>> from invad.inference.thresholds import from_normal
@@ -183,25 +184,20 @@ def without_places(calibration: Calibration) -> Calibration:
         >>> found = without_places(Calibration(
         ...     method="false-alarms", wanted=0.5, overall=from_normal(scores, 0.5), scores={"": scores},
         ...     images="/home/ann/good, folder:/data/set", model="",
-        ...     notices=("2 images cannot be read and were left out: /home/ann/my photos/1.png, /home/ann/2.png",),
+        ...     notices=("1 images cannot be read and were left out",), places=("cannot be read: /home/ann/1.png",),
         ... ))
-        >>> found.images, found.notices
-        ('good, set', ('2 images cannot be read and were left out: 1.png, 2.png',))
+        >>> found.images, found.notices, found.places
+        ('good, set', ('1 images cannot be read and were left out',), ())
     """
-    return dataclasses.replace(
-        calibration,
-        images=", ".join(Path(place).name for place in calibration.images.split(", ")),
-        notices=tuple(FOLDERS.sub("", notice) for notice in calibration.notices),
-    )
+    images = ", ".join(Path(place).name for place in calibration.images.split(", "))
+    return dataclasses.replace(calibration, images=images, places=())
 
 
-PATH = r"(?<![\w.])(?:[A-Za-z]:[\\/]|\\\\|/)(?=\S)"
-"""How an absolute path begins, on POSIX and on Windows; `north/nut`, the name of a class, is none."""
-FOLDERS = re.compile(rf"{PATH}(?:(?:(?!\s\(?{PATH}|[;:] | may be ).)*[\\/](?=[^\s\\/,;:]))?")
-"""All of an absolute path but its last name, whose end is not marked: folders may hold spaces and commas.
-
-So they reach to the last separator before the next path or what notices set behind one, rather too far than too short.
-"""
+def _from_first(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a file of the first version, in which any notice with a slash may name a place."""
+    notices = values["notices"]
+    places = [text for text in notices if "/" in text or "\\" in text]
+    return {**values, "notices": [text for text in notices if text not in places], "places": places}
 
 
 def _from_values(values: dict[str, Any]) -> Calibration:
@@ -216,6 +212,7 @@ def _from_values(values: dict[str, Any]) -> Calibration:
         classes=classes,
         scores=scores,
         notices=tuple(values.pop("notices")),
+        places=tuple(values.pop("places")),
         **values,
     )
 

@@ -77,6 +77,8 @@ class Images:
     """How many of them are test images of the run."""
     notices: Sequence[str] = ()
     """What is unusual about them, a sentence each."""
+    places: Sequence[str] = ()
+    """Where on this machine that is, a sentence each."""
 
 
 def calibrate_scorer(
@@ -125,17 +127,18 @@ def calibrate_scorer(
         model=model,
         notices=(
             *images.notices,
-            *unreadable,
+            *([f"{len(unreadable)} images cannot be read and were left out"] if unreadable else []),
             *_shortages(wish, overall, normal, own),
             *_without_images(classes, normal),
         ),
+        places=(*images.places, *([f"cannot be read: {listed(unreadable)}"] if unreadable else [])),
     )
 
 
 def _scores(
     predictor: Predictor, samples: Sequence[Sample], *, skip_unreadable: bool, quiet: bool
-) -> tuple[dict[tuple[str, bool], list[float]], list[str]]:
-    """The sorted scores of every class, normal and anomalous apart; and a notice of what cannot be read, if skipped."""
+) -> tuple[dict[tuple[str, bool], list[float]], list[Path]]:
+    """The sorted scores of every class, normal and anomalous apart; and what cannot be read, if skipped."""
     outcomes = predictor.outcomes([sample.path for sample in samples], batch_size=16)
     shown = track(
         outcomes, "calibrating", total=len(samples), console=Console(stderr=True), disable=quiet, transient=True
@@ -149,8 +152,7 @@ def _scores(
             unreadable.append(sample.path)
         else:
             raise outcome
-    notices = [f"{len(unreadable)} images cannot be read and were left out: {listed(unreadable)}"] if unreadable else []
-    return {key: sorted(values) for key, values in scores.items()}, notices
+    return {key: sorted(values) for key, values in scores.items()}, unreadable
 
 
 def _shortages(

@@ -4,6 +4,7 @@ A small batch leaves a GPU waiting for Python, which starts several hundred kern
 starts at once, and computes the same bits.
 """
 
+import warnings
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -29,7 +30,8 @@ class CudaGraphs(nn.Module):
 
     Args:
         module: maps images on a GPU to maps and scores, by kernels that depend on the images' shape alone. One that
-            cannot be recorded, since it waits for the GPU in between, is called as it is.
+            cannot be recorded, since it waits for the GPU in between or memory runs out, is called as it is from then
+            on; a warning says so, once.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -61,8 +63,14 @@ class CudaGraphs(nn.Module):
         try:
             with recorded_as(graph, images.device, self._pool):
                 maps, scores = self.module(images)
-        except RuntimeError:
+        except RuntimeError as error:
             self._recordable = False
+            warnings.warn(
+                f"the model's kernels cannot be recorded for images of shape {tuple(images.shape)} "
+                f"({str(error).partition(chr(10))[0]}), so for this and further shapes they are started one by one: "
+                f"results are the same, small batches take longer",
+                stacklevel=2,
+            )
             return
         self._pool = graph.pool()  # one after the other, graphs can use the same memory
         self._recorded[images.shape, images.dtype] = _Recorded(graph=graph, images=images, outputs=(maps, scores))

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invad.errors import DataError, SettingsError
-from invad.files import write_bytes, written_at_once
+from invad.files import require_writable, write_bytes, written_at_once
 from invad.inference.agreeing import Decisions, Recorded, compare_decisions
 from invad.inference.calibrating import HELD_BACK, held_back_images
 from invad.inference.calibration import Calibration, read_calibration, without_places
@@ -152,6 +152,7 @@ def _require(out: Path, to: Target, precision: Precision, max_drop: float, overw
     if out.suffix != SUFFIX[to]:
         raise SettingsError(f"the file of {to} ends in {SUFFIX[to]}, not {out.name!r}")
     for path in (out, out.with_suffix(".bin")) if to == "openvino" else (out,):
+        require_writable(path)
         if path.exists() and not overwrite:
             raise SettingsError(f"{path} exists; choose another --out, or pass --overwrite")
 

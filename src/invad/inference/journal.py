@@ -9,6 +9,9 @@ description stays, as `predictions.job.json`, with how many images there were an
 The first process alone decides how to begin, and makes the folder, in one step. The others join it by the token that
 it drew for this start. Who has written all lines leaves a mark with the token: marks of an earlier start count for
 nothing.
+
+Each process holds a file of its own in the folder while it is at work, so that no two commands write one folder at a
+time. The system lets go of it when the process ends, by a kill too.
 """
 
 import json
@@ -16,12 +19,13 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
 from invad.errors import RunError
-from invad.files import write_text
+from invad.files import held, write_text
 from invad.inference.inputs import Item
 from invad.inference.listing import ImageNames, portable, read_list, write_list
 from invad.inference.replacing import DESCRIPTION, JOB, LIST, WORK, delete_work, discard, read_description
@@ -31,6 +35,8 @@ FORMAT = 2
 """The version of what lies in the work folder."""
 WAIT_SECONDS = 0.5
 """Between two looks for the other processes' results."""
+LOCK = ".predictions.{}.lock"
+"""The file that each process, by its number, holds while it is at work."""
 MADE = ".predictions.work.new"
 """The work folder until it is whole."""
 State = Literal["absent", "begun", "complete"]
@@ -54,6 +60,21 @@ class Journal:
         self._job: dict[str, Any] = json.loads(json.dumps(described))  # as it is read again: lists for tuples
         self._token = ""
         self._file: FileIO | None = None
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """A context in which no other command writes this process's part of the folder.
+
+        Raises:
+            RunError: one does.
+        """
+        with held(self.folder / LOCK.format(self.shard.rank)) as free:
+            if not free:
+                raise RunError(
+                    f"another command is writing predictions into {self.folder}; wait until it is done, or choose "
+                    f"another --out"
+                )
+            yield
 
     def look(self, final: Path, kept: tuple[Path, ...], inputs: str, *, resume: bool, overwrite: bool) -> State:
         """Return how far the job is, having changed nothing; for the first process.

@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
@@ -132,6 +133,10 @@ class Predicting:
         self.resumed = False
         """Whether a job is gone on with that was begun before."""
         self.summary = Summary()
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Return a context for all that follows, in which no other command writes the folder; see `Journal.alone`."""
+        return self._journal.alone()
 
     def begin(self, *, resume: bool, overwrite: bool) -> str | None:
         """Begin, or go on, for all processes; return the token by which the others join, or None where all is done.
