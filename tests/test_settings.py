@@ -5,7 +5,7 @@ import json
 import math
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import hypothesis
 import pytest
@@ -106,6 +106,41 @@ def test_published_values_fill_in_what_is_not_given() -> None:
 def test_refusals(values: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         TrainSettings.from_mapping({"data": ["folder:x"], **values})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"recipe": "papr"}, r"recipe = 'papr' is not of the kind 'paper' \| 'aligned' \| None"),
+        ({"image_size": "128"}, "image_size = '128' is not of the kind int"),
+        ({"image_size": 128.0}, "image_size = 128.0 is not of the kind int"),
+        ({"levels": (1, 2)}, r"levels = \(1, 2\) is not of the kind \(int, int, int\) \| None"),
+        ({"levels": 1}, "levels = 1 is not of the kind"),
+        ({"data": None}, "data = None is not of the kind str"),
+        ({"data": (Path("photos"),)}, "data = .* is not of the kind str"),
+        ({"split": 1.0}, r"split = 1.0 is not of the kind 0 \| 1 \| 2 \| 3 \| None"),
+        ({"split": True}, "split = True is not of the kind"),
+        ({"epochs": "5"}, r"epochs = '5' is not of the kind int \| None"),
+        ({"validation": 1}, "validation = 1 is not of the kind bool"),
+        ({"later_rates": 0.1}, r"later_rates = 0.1 is not of the kind \(int, float\)"),
+        ({"image_size": 0}, "image_size must be one number"),
+    ],
+)
+def test_python_gets_the_refusals_of_a_file(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{message}"):
+        TrainSettings(**values)
+    with pytest.raises(SettingsError, match=f"^mine.toml: {message}"):
+        TrainSettings.from_mapping(values, "mine.toml")
+
+
+def test_a_value_alone_and_a_list_are_taken_for_what_is_meant(tmp_path: Path) -> None:
+    expected = TrainSettings(data=("folder:x",), image_size=(128,), track=("wandb",), learning_rate=1.0)
+    given: dict[str, Any] = {"data": "folder:x", "image_size": 128, "track": "wandb", "learning_rate": 1}
+    assert TrainSettings(**given) == expected
+    assert TrainSettings(**{**given, "data": ["folder:x"], "image_size": [128]}) == expected
+    assert isinstance(TrainSettings(**given).learning_rate, float)
+    (tmp_path / "s.toml").write_text('data = "folder:x"\nimage_size = 128\ntrack = "wandb"\nlearning_rate = 1\n')
+    assert TrainSettings.load(tmp_path / "s.toml") == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ import dataclasses
 import json
 import math
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from invad.errors import SettingsError
 from invad.files import write_text
+from invad.kinds import coerce
 from invad.model.backbones import backbone_of
 from invad.model.invad import Loss
 from invad.presets import (
@@ -56,7 +56,10 @@ Precision = Literal["fp32", "bf16"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainSettings:
-    """Everything that decides what a training run computes."""
+    """Everything that decides what a training run computes.
+
+    Where several values may stand, one alone will do: `data="folder:photos"`, `image_size=128`.
+    """
 
     data: tuple[str, ...] = ()
     """Data sets as LAYOUT:ROOT, for example mvtec:/data/mvtec; several sets make one model."""
@@ -175,6 +178,8 @@ class TrainSettings:
     the package of their name)."""
 
     def __post_init__(self) -> None:
+        for name, kind in typing.get_type_hints(type(self)).items():
+            object.__setattr__(self, name, coerce(name, getattr(self, name), kind))
         _check(self)
 
     @property
@@ -269,17 +274,20 @@ class TrainSettings:
         """Make settings from plain values, as TOML or JSON hold them; lists become tuples.
 
         Raises:
-            SettingsError: a name is unknown, or a value has the wrong type.
+            SettingsError: a name is unknown, or a value has the wrong type or cannot be meant.
 
         Example:
             >>> TrainSettings.from_mapping({"data": ["folder:photos"], "epochs": 5}).epochs
             5
         """
-        types_by_name = typing.get_type_hints(cls)
-        unknown = sorted(set(values) - set(types_by_name))
+        known = typing.get_type_hints(cls)
+        unknown = sorted(set(values) - set(known))
         if unknown:
-            raise SettingsError(f"{origin}: unknown setting {unknown[0]!r}; known ones: {', '.join(types_by_name)}")
-        return cls(**{name: _coerce(name, value, types_by_name[name], origin) for name, value in values.items()})
+            raise SettingsError(f"{origin}: unknown setting {unknown[0]!r}; known ones: {', '.join(known)}")
+        try:
+            return cls(**values)
+        except SettingsError as error:
+            raise SettingsError(f"{origin}: {error}") from error
 
     def save(self, path: Path) -> None:
         """Write the settings to a TOML file, one setting a line with its documentation left out."""
@@ -363,26 +371,6 @@ def _or(value: T | None, default: T) -> T:
     return default if value is None else value
 
 
-def _coerce(name: str, value: Any, kind: Any, origin: str) -> Any:
-    """The value as the field's type wants it, or an error that says what it wants."""
-    either = typing.get_origin(kind) in (types.UnionType, typing.Union)
-    options = typing.get_args(kind) if either else (kind,)
-    for option in options:
-        base = typing.get_origin(option) or option
-        if base is tuple and isinstance(value, list | tuple):
-            inner = typing.get_args(option)
-            kinds = [inner[0]] * len(value) if inner[-1] is Ellipsis else list(inner)
-            if len(kinds) == len(value):
-                return tuple(_coerce(name, item, item_kind, origin) for item, item_kind in zip(value, kinds))
-        elif base is Literal and value in typing.get_args(option) and type(value) is not bool:
-            return value
-        elif base is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        elif isinstance(base, type) and type(value) is base:
-            return value
-    raise SettingsError(f"{origin}: {name} = {value!r} is not of the kind {kind}")
-
-
 def _check(s: TrainSettings) -> None:
     """Refuse what cannot be meant."""
     for name, value in dataclasses.asdict(s).items():
@@ -433,8 +421,6 @@ def _check(s: TrainSettings) -> None:
             "choose_by = test is refused: weights chosen by the test images make every number on them too good. Use "
             "held-back, with held_back above 0; to watch the test images without choosing by them, use eval_every"
         )
-    if s.model not in MODELS:
-        raise SettingsError(f"model must be one of {', '.join(MODELS)}, not {s.model!r}")
 
 
 def _check_later_rates(later: tuple[tuple[int, float], ...]) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -310,6 +311,24 @@ def test_a_set_of_fewer_images_than_parts_has_a_part_for_each(small_set: Path, t
     assert all(math.isfinite(event["loss"]) for event in events(run, "step"))
     fewer = replace(settings, accumulate=3)
     assert weights(run) == weights(train(fewer, tmp_path / "other", quiet=True))
+
+
+@pytest.mark.parametrize(
+    ("images", "changes"),
+    [(3, {"batch_size": 1}), (3, {"batch_size": 3, "accumulate": 2}), (1, {"batch_size": 8, "held_back": 0.0})],
+)
+def test_one_image_at_a_time_needs_more_than_one_position(
+    images: int, changes: dict[str, Any], small_set: Path, tmp_path: Path
+) -> None:
+    data = few_images(small_set, tmp_path, images)
+    settings = small(data, image_size=(16,), epochs=1, **changes)
+    for start in (lambda: train(settings, tmp_path / "run", quiet=True), lambda: dry_run(settings)):
+        with pytest.raises(SettingsError, match=rf"image_size 16 .* {images} to learn from. Choose an image_size"):
+            start()
+    assert not (tmp_path / "run").exists()
+    train(replace(settings, image_size=(16, 32)), tmp_path / "wider", quiet=True)
+    if images > 1:
+        train(replace(settings, batch_size=2, accumulate=1), tmp_path / "more", quiet=True)
 
 
 def test_fewer_images_than_processes_are_refused(

@@ -17,15 +17,16 @@ from invad.errors import DataError, RunError, SettingsError
 from invad.evaluation import skipped_notices
 from invad.model import InvAD
 from invad.model.analytic import AnalyticEncoder
-from invad.model.encoder import ANALYTIC, RANDOM
+from invad.model.encoder import ANALYTIC, RANDOM, build_encoder
 from invad.model.standardised import StandardisedEncoder
 from invad.processes import Processes
 from invad.records import Record
 from invad.runs import Run, build_from, differences, environment
-from invad.settings import TrainSettings
+from invad.settings import TrainSettings, given
 from invad.training.features import BLOCK, Budget, in_blocks, shown_batches
 from invad.training.held_back import hold_back
 from invad.training.memory import ONE_IMAGE, release
+from invad.training.step import possible_parts
 
 FIT_IMAGES = 1000
 """Images that an encoder's statistics are taken of, at most: each is encoded once more for it."""
@@ -72,7 +73,8 @@ def open_images(data: DataSet, settings: TrainSettings, processes: Processes, *,
 
     Raises:
         DataError: there is no normal image, or one cannot be read.
-        SettingsError: something is asked of images held back, or of test images, and there are none.
+        SettingsError: something is asked of images held back, or of test images, and there are none; or a step would
+            have no batch statistics.
     """
     if settings.eval_every:
         _require_test_images(data)
@@ -83,6 +85,7 @@ def open_images(data: DataSet, settings: TrainSettings, processes: Processes, *,
     share = len(kept) / len(records)
     mine = 1 / processes.on_host  # of the memory for decoded images, which each process keeps for itself
     learnt = open_source(settings, kept, share * mine)
+    _require_batch_statistics(settings, len(learnt), processes)
     learnt_hashes = _hashes(learnt, processes, quiet=quiet)
     held_back = open_source(settings, held, (1 - share) * mine) if held else None
     held_back_hashes = () if held_back is None else _hashes(held_back, processes, quiet=True)
@@ -114,6 +117,28 @@ def _require_held_back(settings: TrainSettings, count: int, total: int) -> None:
         raise SettingsError(
             f"--patience and --keep best go by images held back, and held_back = {settings.held_back:g} of {total} "
             f"gives none; set --held-back, to 0.1 say, with ten images or more in a class, not all alike"
+        )
+
+
+def _require_batch_statistics(settings: TrainSettings, learnt: int, processes: Processes) -> None:
+    """Refuse steps of one image whose coarsest features are one position: a single value has no variance."""
+    batch = min(given(settings.batch_size), learnt)
+    if processes.several or batch // possible_parts(settings.accumulate, batch) > 1:
+        return
+    with torch.device("meta"):  # no weights: their strides alone are asked for
+        encoder = build_encoder(
+            given(settings.encoder),
+            weights=None if settings.encoder == ANALYTIC else RANDOM,
+            levels=given(settings.levels),
+            resize_levels=settings.resize_levels,
+        )
+    coarsest: int = encoder.strides[2]  # type: ignore[index, assignment]
+    if settings.size == (coarsest, coarsest):
+        raise SettingsError(
+            f"image_size {coarsest} leaves one position of the coarsest features, and there batch norm needs two "
+            f"images or more at a time; got batch_size {settings.batch_size}, accumulate {settings.accumulate} and "
+            f"{learnt} to learn from. Choose an image_size of {2 * coarsest} or more, or more images for each part of "
+            f"a batch"
         )
 
 
