@@ -54,7 +54,7 @@ def evaluate(
         views: the cameras to evaluate; none given: all, or those of the run where no data is given.
         split: which split of COCO-AD; None: the run's where no data is given.
         protocols: `exact`, `paper`, or both (see `invad.metrics`).
-        bootstrap: resamples for 95 % confidence intervals over images; 0: none.
+        bootstrap: resamples for 95 % confidence intervals over images, of the protocol `exact` alone; 0: none.
         threshold: the image score from which on an image counts as found, for the recall of each type of defect;
             None: those of the calibration, if there is one, and a note of what they find and what they promised.
         save_maps: an empty folder to write the maps into, for `evaluate_maps`; None: they are not kept.
@@ -69,11 +69,11 @@ def evaluate(
         RunError: there is no such run, its calibration is of another model, or its results cannot be written.
         ModelFileError: the file is damaged, changed, of a newer format, or not made by `invad export`.
         SettingsError: no data is given for a file, a folder for the results of a run, or one that is not empty; the
-            threshold is no number, or the resamples are fewer than none.
+            threshold is no number, or the resamples are fewer than none, or of no protocol that has intervals.
         DataError: the data set is not laid out as it should be, or has no test images.
-        MetricError: the folder of `save_maps` holds maps already, or cannot be written.
+        MetricError: the folder of `save_maps` holds maps already, or a part of some, or cannot be written.
     """
-    _require_numbers(bootstrap, threshold)
+    _require_numbers(protocols, bootstrap, threshold)
     request = Request(
         data=tuple(full_spec(spec) for spec in data),
         classes=tuple(classes),
@@ -253,27 +253,33 @@ def evaluate_maps(
     Args:
         folder: maps in the format of `invad.metrics.spool`, by `save_maps` of `evaluate` or by another program.
         protocols: `exact`, `paper`, or both (see `invad.metrics`).
-        bootstrap: resamples for 95 % confidence intervals over images; 0: none.
+        bootstrap: resamples for 95 % confidence intervals over images, of the protocol `exact` alone; 0: none.
         threshold: the image score from which on an image counts as found, for the recall of each type of defect.
 
     Returns:
         The results of each protocol.
 
     Raises:
-        MetricError: the folder holds no maps, or some that no metric can be computed from.
+        MetricError: the folder holds no maps, or only a part of them, or some that no metric can be computed from.
+        SettingsError: as of `evaluate`.
         RunError: the results cannot be written.
     """
-    _require_numbers(bootstrap, threshold)
+    _require_numbers(protocols, bootstrap, threshold)
     found = compute_all(Evaluator.from_maps(folder), protocols, bootstrap, threshold)
     for results in found:
         write_results(Path(folder), results)
     return found
 
 
-def _require_numbers(bootstrap: int, threshold: float | None) -> None:
+def _require_numbers(protocols: Sequence[Protocol], bootstrap: int, threshold: float | None) -> None:
     """Refuse before anything is computed what would be refused, or draw nonsense, at the end."""
     if bootstrap < 0:
         raise SettingsError(f"the resamples of --bootstrap must be 0 or more, not {bootstrap}")
+    if bootstrap and "exact" not in protocols:
+        raise SettingsError(
+            f"--bootstrap {bootstrap} draws intervals of the protocol exact alone, which is not asked for: choose "
+            f"--protocol both, or leave --bootstrap out"
+        )
     if threshold is not None and not math.isfinite(threshold):
         raise SettingsError(f"a threshold is a number that scores reach or do not, not {threshold}")
 

@@ -312,7 +312,15 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
         TrainSettings(data=(f"folder:{part}",)).save(tmp_path / "settings.toml")
 
 
-@pytest.mark.parametrize("options", [["--threshold", "nan"], ["--threshold", "inf"], ["--bootstrap", "-1"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--threshold", "nan"],
+        ["--threshold", "inf"],
+        ["--bootstrap", "-1"],
+        ["--bootstrap", "5", "--protocol", "paper"],
+    ],
+)
 def test_what_cannot_be_meant_costs_no_evaluation(
     options: list[str], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
 ) -> None:
@@ -320,6 +328,35 @@ def test_what_cannot_be_meant_costs_no_evaluation(
     monkeypatch.setattr(evaluation.Evaluator, "from_maps", None)
     fails(capsys, ["evaluate", str(trained), *options], options[1])
     fails(capsys, ["evaluate", "--from-maps", str(tmp_path), *options], options[1])
+
+
+def test_the_paper_protocol_alone_draws_no_intervals_unasked(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation"))
+    assert run(["evaluate", str(tmp_path / "run"), "--protocol", "paper", "--no-report"]) == 0
+    assert json.loads((tmp_path / "run/evaluation/evaluation.json").read_text())["bootstrap"] == 0
+
+
+def test_resamples_of_a_file_need_tables_to_stand_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "model.onnx"
+    file.touch()
+    fails(capsys, ["evaluate", str(file), "--bootstrap", "5"], "--bootstrap gives intervals", "--out")
+
+
+def test_maps_of_an_evaluation_that_was_stopped_are_no_set(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*args: Any, **options: Any) -> Any:
+        yield next(whole(*args, **options))
+        raise KeyboardInterrupt
+
+    whole, maps = evaluation.score_images, str(tmp_path / "maps")
+    monkeypatch.setattr(evaluation, "score_images", stopped)
+    argv = ["evaluate", str(trained), "--save-maps", maps, "--no-report"]
+    assert run(argv) != 0 and list((tmp_path / "maps").glob("*.json"))
+    capsys.readouterr()
+    monkeypatch.undo()
+    fails(capsys, ["evaluate", "--from-maps", maps], "holds only a part of its maps", "delete")
+    fails(capsys, argv, "holds a part of the maps", "choose an empty folder")
 
 
 def test_a_run_that_is_not_complete_says_so(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

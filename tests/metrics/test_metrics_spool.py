@@ -90,7 +90,7 @@ def test_another_programs_maps(tmp_path, kind):
     ],
 )
 def test_refused(tmp_path, change, message):
-    fill(Evaluator(spool=tmp_path))
+    fill(Evaluator(spool=tmp_path)).finish()
     first = tmp_path / "000000.json"
     first.write_text(json.dumps({**json.loads(first.read_text()), **change}))
     with pytest.raises(MetricError, match=message):
@@ -101,6 +101,7 @@ def test_damaged_or_missing(tmp_path):
     with pytest.raises(MetricError, match="holds no maps"):
         Evaluator.from_maps(tmp_path)
     evaluator = fill(Evaluator(spool=tmp_path))
+    evaluator.finish()
     with pytest.raises(MetricError, match="holds maps already"):
         Evaluator(spool=tmp_path)
     for torn in (b"torn", b""):
@@ -113,6 +114,29 @@ def test_damaged_or_missing(tmp_path):
     (tmp_path / "000000.maps.npy").unlink()
     with pytest.raises(MetricError, match="has gone"):
         evaluator.compute()
+
+
+def test_a_part_of_the_maps_is_not_taken_for_the_whole(tmp_path):
+    evaluator, same = Evaluator(spool=tmp_path), Evaluator()
+    for end in (evaluator.compute, evaluator.finish):
+        fill(evaluator)  # at the second time, more maps make the folder a part again
+        with pytest.raises(MetricError, match=r"holds only a part of its maps.*delete .*unfinished"):
+            Evaluator.from_maps(tmp_path)
+        with pytest.raises(MetricError, match=r"holds a part of the maps.*choose an empty folder, or delete"):
+            Evaluator(spool=tmp_path)
+        end()
+        assert Evaluator.from_maps(tmp_path).compute() == fill(same).compute()
+    fill(evaluator)
+    (tmp_path / "unfinished").unlink()
+    assert len(Evaluator.from_maps(tmp_path).compute().classes) == 2, "who deletes the file goes by the part"
+
+
+def test_the_end_of_a_total_is_the_end_of_its_parts(tmp_path):
+    total = Evaluator()
+    for name in ("a", "b"):
+        total.merge(pickle.loads(pickle.dumps(fill(Evaluator(spool=tmp_path / name)))))
+    total.compute()
+    assert Evaluator.from_maps(tmp_path / "a").compute() == Evaluator.from_maps(tmp_path / "b").compute()
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from invad.errors import SettingsError
+from invad.errors import SettingsError, command
 from invad.evaluation import evaluate, evaluate_maps
 from invad.metrics import KEYS, PROTOCOLS, Protocol, Results, footnotes, to_rich
 from invad.processes import is_first
@@ -34,9 +34,9 @@ class Evaluate:
     """Which split of COCO-AD, where --data names it."""
     protocol: Literal["both", "exact", "paper"] = "both"
     """exact: every distinct score is a threshold; paper: the published toolbox's habits, for its numbers."""
-    bootstrap: int = BOOTSTRAP
-    """Resamples for the 95 % confidence intervals over images, which stand in the written tables and the report; 0:
-    none."""
+    bootstrap: int | None = None
+    """Resamples for the 95 % confidence intervals over images, of the protocol exact, which stand in the written tables
+    and the report; 0: none. None: 200 where there are such."""
     threshold: float | None = None
     """The image score from which on an image counts as found: gives the recall of each type of defect. None: that of
     the run's calibration, if it has one."""
@@ -56,7 +56,8 @@ class Evaluate:
         protocols: tuple[Protocol, ...] = PROTOCOLS if self.protocol == "both" else (self.protocol,)
         if self.from_maps is not None:
             self._refuse_with_maps()
-            show(evaluate_maps(self.from_maps, protocols=protocols, bootstrap=self.bootstrap, threshold=self.threshold))
+            bootstrap = self._resamples(protocols, written=True)
+            show(evaluate_maps(self.from_maps, protocols=protocols, bootstrap=bootstrap, threshold=self.threshold))
             return
         if self.run_path is None:
             raise SettingsError(
@@ -69,7 +70,7 @@ class Evaluate:
             views=self.views,
             split=self.split,
             protocols=protocols,
-            bootstrap=self.bootstrap if self.out is not None or self.run_path.is_dir() else 0,
+            bootstrap=self._resamples(protocols, written=self.out is not None or not self.run_path.is_file()),
             threshold=self.threshold,
             save_maps=self.save_maps,
             out=self.out,
@@ -82,13 +83,24 @@ class Evaluate:
         if self.run_path.is_dir() and not Run(self.run_path).complete:
             print(
                 f"this run is not complete: the numbers are those of its newest checkpoint, and there is no report. "
-                f"Finish it by `invad train --resume {self.run_path}`"
+                f"Finish it by `{command('train', '--resume', self.run_path)}`"
             )
         elif self.report and self.run_path.is_dir():
             from invad.reporting import report
 
             page = report(self.run_path, device=self.device)
             print(f"report: {page}")
+
+    def _resamples(self, protocols: Sequence[Protocol], *, written: bool) -> int:
+        """Those asked for, or where intervals are drawn of a protocol and tables written that show them, 200."""
+        if self.bootstrap is None:
+            return BOOTSTRAP if written and "exact" in protocols else 0
+        if self.bootstrap > 0 and not written:
+            raise SettingsError(
+                "--bootstrap gives intervals in the written tables, and an exported file has none without --out "
+                "FOLDER; name one, or leave --bootstrap out"
+            )
+        return self.bootstrap
 
     def _refuse_with_maps(self) -> None:
         """No option that needs a model is passed over in silence."""

@@ -29,8 +29,9 @@ class Evaluator:
     """Collects maps in batches and computes the numbers of a data set; the same to the bit in any order and batching.
 
     Args:
-        spool: a folder to write all maps into, in the format of `invad.metrics.spool`; they stay there. None: maps are
-            kept in memory, and from `memory` bytes on in a temporary folder, which takes as much room as the maps do.
+        spool: a folder to write all maps into, in the format of `invad.metrics.spool`; they stay there, and can be read
+            again once `compute` or `finish` was called. None: maps are kept in memory, and from `memory` bytes on in a
+            temporary folder, which takes as much room as the maps do.
         memory: bytes of maps to keep in memory.
         threads: None takes NUMBA_NUM_THREADS, or one per core; the numbers do not depend on it.
 
@@ -54,14 +55,14 @@ class Evaluator:
         self._threads = choose_threads(threads)
         self._room = 0 if spool is not None else memory
         self._spool = None if spool is None else Spool(Path(spool))
-        self._held: list[Spool] = []  # other evaluators' temporary folders, which must last as long as this one
+        self._held: list[Spool] = []  # other evaluators' folders; the temporary ones must last as long as this one
 
     @classmethod
     def from_maps(cls, folder: Path | str, *, threads: int | None = None) -> "Evaluator":
         """An evaluator of the maps in a folder, which stay there and are read again by `compute`.
 
         Raises:
-            MetricError: the folder holds no maps, or a batch is damaged.
+            MetricError: the folder holds no maps, or only a part of them, or a batch is damaged.
         """
         evaluator = cls(memory=0, threads=threads)
         for batch in read_batches(Path(folder)):
@@ -101,7 +102,16 @@ class Evaluator:
         """Add all that another evaluator has collected, for example in another process."""
         for name, images in list(other._images.items()):
             self._images[name] = self._images.get(name, []) + images
-        self._held += [*other._held, *([other._spool] if other._spool else [])]
+        self._held += other._spools()
+
+    def finish(self) -> None:
+        """Say in the folder `spool`, and in those of merged evaluators, that all maps are there, as `compute` does too.
+
+        For maps that are only to be read again, by `from_maps`; without it they count as a part. More may follow, and
+        are again a part until they are finished.
+        """
+        for spool in self._spools():
+            spool.finish()
 
     def compute(
         self,
@@ -130,6 +140,7 @@ class Evaluator:
             raise MetricError("nothing to evaluate: call update with at least one image first")
         if bootstrap < 0 or seed < 0:
             raise MetricError(f"bootstrap and seed must be 0 or more, but are {bootstrap} and {seed}")
+        self.finish()
         common = None if isinstance(threshold, Mapping) else threshold
         by_class = threshold if isinstance(threshold, Mapping) else dict.fromkeys(self._images, threshold)
         classes = [self._compute_class(name, protocol, by_class.get(name)) for name in sorted(self._images)]
@@ -190,8 +201,12 @@ class Evaluator:
         self._spool = self._spool or Spool()
         return _moved(images, _spool(self._spool, names, images))
 
+    def _spools(self) -> list[Spool]:
+        """The folders that hold its maps."""
+        return [*self._held, *([self._spool] if self._spool else [])]
+
     def __getstate__(self) -> dict[str, Any]:
-        if any(spool.temporary for spool in (*self._held, *([self._spool] if self._spool else []))):
+        if any(spool.temporary for spool in self._spools()):
             raise MetricError("maps in a temporary folder cannot leave their process: give the evaluator a folder")
         return self.__dict__
 

@@ -9,11 +9,15 @@ others are complete:
                          "defects": [...], "samples": [...]}, each list with N entries
 
 `scores`, `defects` and `samples` may be missing or null; the score of an image is then the largest of its map.
+
+While batches are still to come there is a file `unfinished` beside them, so that a part is not taken for the whole. A
+program that does without it says that its folders are always whole.
 """
 
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +30,8 @@ from invad.metrics.checks import BoolArray, FloatArray
 
 FORMAT = "invad-maps"
 VERSION = 1
+UNFINISHED = "unfinished"
+"""The file that says that more batches are to come."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,13 +70,18 @@ class Spool:
     """Writes batches into a folder; a temporary folder lasts as long as its spool.
 
     Raises:
-        MetricError: the folder holds maps already, or cannot be written.
+        MetricError: the folder holds maps already, or a part of some, or cannot be written.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._temporary = tempfile.TemporaryDirectory(prefix="invad-maps-") if folder is None else None
         self.folder = Path(self._temporary.name) if self._temporary else Path(folder or "")
         self._batches = 0
+        if (self.folder / UNFINISHED).exists():
+            raise MetricError(
+                f"{self.folder} holds a part of the maps of something that was stopped, or is still at work: choose an "
+                f"empty folder, or delete this one and all that is in it"
+            )
         if any(self.folder.glob("*.maps.npy")):
             raise MetricError(f"{self.folder} holds maps already: choose an empty folder, or delete them")
 
@@ -82,25 +93,42 @@ class Spool:
     def write(self, maps: FloatArray, masks: BoolArray, notes: dict[str, list[Any] | None]) -> Path:
         """Write a batch of maps and masks (N, H, W) with lists of N; returns the batch's path without endings."""
         batch = self.folder / f"{self._batches:06d}"
-        try:
+        with self._writing():
             self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / UNFINISHED).touch()
             np.save(_file(batch, ".maps.npy"), maps)
             np.save(_file(batch, ".masks.npy"), masks)
             text = json.dumps({"format": FORMAT, "version": VERSION, **notes}, ensure_ascii=False)
             _file(batch, ".json").write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        self._batches += 1
+        return batch
+
+    def finish(self) -> None:
+        """Say that all batches are written; another one takes that back."""
+        with self._writing():
+            (self.folder / UNFINISHED).unlink(missing_ok=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             reason = error.strerror or error
             raise MetricError(f"cannot write maps into {self.folder}: {reason}. Choose a folder with room") from error
-        self._batches += 1
-        return batch
 
 
 def read_batches(folder: Path) -> Iterator[Batch]:
     """The batches of a folder in the order of their names.
 
     Raises:
-        MetricError: there are none, or one is damaged or of another version.
+        MetricError: there are none, or more were to come, or one is damaged or of another version.
     """
+    if (folder / UNFINISHED).exists():
+        raise MetricError(
+            f"{folder} holds only a part of its maps: what wrote them was stopped, or is still at work, or is an "
+            f"Evaluator in Python that was told neither to compute nor to finish. Write them anew into another folder; "
+            f"to go by the part, delete {folder / UNFINISHED}"
+        )
     found = sorted(folder.glob("*.json"))
     found = [path for path in found if path.with_suffix(".maps.npy").is_file()]
     if not found:
