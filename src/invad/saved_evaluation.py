@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from invad.data.dataset import parse_spec
 from invad.data.hashing import content_hashes
-from invad.errors import MetricError, RunError
+from invad.errors import MetricError, RunError, command
 from invad.files import write_text
 from invad.inference.calibration import FILE as CALIBRATION
 from invad.metrics import Results, Sweep, from_json
@@ -163,6 +163,16 @@ def read_request(run: Run) -> Request | None:
         return None if content is None else _request(content)
 
 
+def evaluated_model(run: Run) -> str | None:
+    """Return the checksum of the model that was last evaluated; None where none was.
+
+    Raises: as `read_kept`.
+    """
+    with _damage_told(run):
+        content = _content(run)
+        return None if content is None else str(content["model"])
+
+
 def evaluated_layouts(run: Run, request: Request) -> tuple[str, ...]:
     """Return the layouts of the data sets that a run was evaluated on; none where it does not know."""
     return tuple(dict.fromkeys(parse_spec(spec)[0] for spec in request.data)) or run.layouts()
@@ -175,7 +185,8 @@ def _damage_told(run: Run) -> Iterator[None]:
         yield
     except (OSError, ValueError, AttributeError, KeyError, TypeError, MetricError) as error:
         raise RunError(
-            f"the evaluation in {run.evaluation} is damaged ({error}); evaluate again with `invad evaluate {run.path}`"
+            f"the evaluation in {run.evaluation} is damaged ({error}); evaluate again with "
+            f"`{command('evaluate', run.path)}`"
         ) from error
 
 

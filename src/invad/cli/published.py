@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from invad.errors import command
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImportWeights:
@@ -32,17 +34,18 @@ class ImportWeights:
         run = import_weights(
             self.file, self.out, model=self.model, data=self.data, split=self.split, device=self.device
         )
-        more = "" if run.settings().data else f" --data {self.data}:ROOT"
-        more += "" if self.split is None else f" --split {self.split}"
-        print(f"imported: {run.path}. Next: invad evaluate {run.path}{more}")
+        more: list[object] = [] if run.settings().data else ["--data", f"{self.data}:ROOT"]
+        more += [] if self.split is None else ["--split", self.split]
+        print(f"imported: {run.path}. Next: {command('evaluate', run.path, *more)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Results:
     """Show the published table, and beside it the runs given, with their differences from it.
 
-    Differences between protocols say little: published numbers are by the protocol `paper`. The four splits of COCO-AD,
-    given together, get a line with their mean.
+    Differences between protocols say little: published numbers are by the protocol `paper`. A run that was evaluated on
+    other classes or views than are published, or before its model was what it is, is shown with a note and without
+    differences. The four splits of COCO-AD, given together, get a line with their mean.
     """
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ()
