@@ -245,6 +245,24 @@ def test_it_looks_right_light_and_dark_wide_and_on_a_phone(
         page.screenshot(path=shots / f"{which}-{size}-{scheme}.png", full_page=True)
 
 
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("which", ["small_page", "beside_page"])
+def test_a_long_name_of_a_class_leaves_its_numbers_in_view(
+    browser: "Browser", request: pytest.FixtureRequest, tmp_path: Path, which: str, size: str
+) -> None:
+    name = "fabric" * 40
+    text = request.getfixturevalue(which).read_text(encoding="utf-8").replace("fabric", name)
+    (tmp_path / "page.html").write_text(text, encoding="utf-8")
+    with opened(browser, tmp_path / "page.html", size=size) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+        for table in page.locator("table.numbers").all():
+            row = table.locator("tbody tr", has=page.get_by_role("rowheader", name=name))
+            named, number = row.locator("th").bounding_box(), row.locator("td").first.bounding_box()
+            assert named is not None and number is not None
+            assert named["x"] + named["width"] <= number["x"] + 1
+            assert number["x"] + number["width"] <= 0.75 * SIZES[size][0]
+
+
 @pytest.mark.parametrize("which", ["small_page", "beside_page"])
 def test_it_can_be_read_without_seeing_it(browser: "Browser", request: pytest.FixtureRequest, which: str) -> None:
     with opened(browser, request.getfixturevalue(which)) as page:

@@ -109,6 +109,9 @@ def test_below_a_path_of_another_application(predictor: Predictor) -> None:
     assert len(large) > SMALL_BODY
     right = {"Authorization": f"Bearer {TOKEN}"}
     assert client.post("/parts/predict", files={"files": large}, headers=right).status_code == 200
+    counted = client.get("/parts/metrics", headers=right).text
+    for method, path in (("GET", "/page"), ("GET", "/health"), ("POST", "/predict")):
+        assert f'invad_requests_total{{method="{method}",path="{path}",status="200"}} 1.0' in counted
 
 
 def test_other_machines_are_let_in_only_where_that_is_meant(

@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from invad.serving.paths import own_path
+
 LOG = logging.getLogger("invad.serving")
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds of the latency histogram."""
@@ -76,6 +78,7 @@ class Timed:
             await self._app(scope, receive, send)
             return
         status, started = "none", time.perf_counter()
+        own = own_path(scope)  # now: a mount that the request goes through makes another of it
         self._telemetry.taken += 1
 
         async def noted(message: Message) -> None:
@@ -89,7 +92,7 @@ class Timed:
         try:
             await self._app(scope, receive, noted)
         finally:
-            path = _path(scope)
+            path = "/page" if own.startswith("/page/") else _route(scope)
             self._telemetry.requests.labels(path, _method(scope["method"]), status).inc()
             self._telemetry.seconds.labels(path).observe(time.perf_counter() - started)
 
@@ -123,10 +126,8 @@ class Caught:
             await JSONResponse({"detail": detail}, status_code=500)(scope, receive, send)
 
 
-def _path(scope: Scope) -> str:
+def _route(scope: Scope) -> str:
     """The route, never the path as sent, of which there are endless ones."""
-    if scope["path"].startswith("/page/"):
-        return "/page"
     return getattr(scope.get("route"), "path", None) or "other"
 
 
