@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from invad.data import CheckReport, check_opened
 from invad.data.catalog import PUBLISHED
-from invad.errors import DataError, SettingsError
+from invad.errors import DataError, SettingsError, command
 from invad.presets import MODELS
 from invad.reference import published_rows
 from invad.report import DataCheck, Facts, Published
@@ -79,7 +79,7 @@ def look_at_data(run: Run) -> DataCheck:
     except (DataError, SettingsError) as error:
         return DataCheck(said=f"The training data cannot be opened any more, so it was not looked at: {error}")
     if len(data.records) > CHECKED:
-        commands = " and ".join(f"`invad data check {spec}`" for spec in settings.data)
+        commands = " and ".join(f"`{command('data', 'check', spec)}`" for spec in settings.data)
         return DataCheck(
             said=f"The data holds {len(data.records):,} images, more than the {CHECKED:,} that a report looks at; "
             f"{commands} does it."

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from invad.data import ImageSource
 from invad.data.images import read_image, read_mask
 from invad.devices import choose_device
-from invad.errors import RunError
+from invad.errors import RunError, command
 from invad.evaluation import score_images
 from invad.inference.calibration import Calibration, read_calibration
 from invad.inference.checksum import model_checksum
@@ -49,7 +49,7 @@ def report(run: Run | Path | str, *, out: Path | None = None, device: str = "aut
     if kept is None:
         raise RunError(
             f"{run.path} has not been evaluated since its model and calibration are what they are; run "
-            f"`invad evaluate {run.path}`"
+            f"`{command('evaluate', run.path)}`"
         )
     path = out or run.evaluation / "report.html"
     write_report(path, _content(run, kept, model, device))

@@ -30,7 +30,7 @@ import torch
 from invad.checkpoint import list_checkpoints, load_checkpoint, load_encoder, load_newest
 from invad.colours import ColourScale
 from invad.devices import processor_flags, processor_name
-from invad.errors import CheckpointError, RunError
+from invad.errors import CheckpointError, RunError, command
 from invad.files import PART, write_text
 from invad.model import InvAD, build_model
 from invad.model.encoder import ANALYTIC, RANDOM
@@ -103,8 +103,8 @@ class Run:
         """
         if path.exists() and (not path.is_dir() or any(entry.name != UNFINISHED for entry in path.iterdir())):
             raise RunError(
-                f"{path} exists already. Choose another --out, go on with it by `invad train --resume {path}`, "
-                f"or delete it"
+                f"{path} exists already. Choose another --out, go on with it by "
+                f"`{command('train', '--resume', path)}`, or delete it"
             )
 
     @classmethod
@@ -239,7 +239,7 @@ class Run:
         if not there:
             raise RunError(
                 f"the run folder {self.path} has vanished (a drive that is no longer mounted?). Once it is back, go on "
-                f"by `invad train --resume {self.path}`"
+                f"by `{command('train', '--resume', self.path)}`"
             )
 
     def tidy(self) -> None:
@@ -269,13 +269,13 @@ class Run:
             RunError: the training has not ended, or the file is damaged.
         """
         if not self.complete:
-            raise RunError(f"{self.path} is not complete; finish it by `invad train --resume {self.path}`")
+            raise RunError(f"{self.path} is not complete; finish it by `{command('train', '--resume', self.path)}`")
         try:
             return ColourScale.from_values(json.loads(self.scale_file.read_text(encoding="utf-8")))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"{self.scale_file} is damaged or of another version ({error}); delete it and write it anew by "
-                f"`invad train --resume {self.path}`"
+                f"`{command('train', '--resume', self.path)}`"
             ) from error
 
     @property
@@ -340,7 +340,7 @@ def reaching(run: Path) -> Iterator[None]:
             raise
         raise RunError(
             f"cannot reach {error.filename or run}: {error.strerror} (a drive that is no longer mounted?). Once it is "
-            f"back, go on by `invad train --resume {run}`"
+            f"back, go on by `{command('train', '--resume', run)}`"
         ) from error
 
 
@@ -445,6 +445,6 @@ def load_model(run: Run) -> InvAD:
     except CheckpointError as error:
         raise CheckpointError(
             f"{error}: it is the model of this run. Restore it from a copy, or delete it and {run.scale_file}, and "
-            f"`invad train --resume {run.path}` takes the steps since the checkpoint before once more"
+            f"`{command('train', '--resume', run.path)}` takes the steps since the checkpoint before once more"
         ) from error
     return model

@@ -114,9 +114,10 @@ def test_what_cannot_be_recorded_is_called() -> None:
             return given * float(given.float().mean().item()), given.flatten(1).sum(1)
 
     graphs, given = CudaGraphs(Waits()), torch.ones(2, 3, device=GPU)
-    with torch.inference_mode():
+    with torch.inference_mode(), pytest.warns(UserWarning, match="cannot be recorded") as said:
         for _ in range(2):
             assert graphs(2 * given)[0].tolist() == [[4.0] * 3] * 2
+    assert len(said) == 1
     torch.cuda.synchronize()
 
 

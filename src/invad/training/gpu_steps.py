@@ -7,6 +7,7 @@ most of a minute, which a long run has back.
 Reference: decision 019, which has the measurements.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -34,7 +35,8 @@ class RecordedSteps:
     """Takes steps, the first ones as they are, and then as the graph that one of them was recorded as.
 
     All of them change the same parameters, statistics and moments, and give the same bits as if none were recorded. A
-    step that cannot be recorded, for want of memory or since something in it waits for the GPU, is taken as it is.
+    step that cannot be recorded, for want of memory or since something in it waits for the GPU, is taken as it is; a
+    warning says so, once.
     """
 
     def __init__(self) -> None:
@@ -67,8 +69,14 @@ class RecordedSteps:
         try:
             with recorded_as(graph, features[0].device):
                 step = take(features)
-        except RuntimeError:
+        except RuntimeError as error:
             self._recordable = False
+            reason = str(error).partition("\n")[0]
+            warnings.warn(
+                f"a training step's kernels cannot be recorded ({reason}), so they are started one by one: results are "
+                f"the same, steps take longer",
+                stacklevel=2,
+            )
             return
         self._recorded = _Recorded(graph=graph, features=features, step=step)
 

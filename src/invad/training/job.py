@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from invad.checkpoint import Position, load_checkpoint, save_checkpoint, write_checkpoint
-from invad.errors import CheckpointError, InvadError, RunError
+from invad.errors import CheckpointError, InvadError, RunError, command
 from invad.evaluation import evaluate_scorer
 from invad.inference.calibrating import HELD_BACK, calibrate_run
 from invad.inference.calibration import read_calibration
@@ -88,7 +88,7 @@ def _require_numbers(job: Job, position: Position, loss: float, norm: float) -> 
 
 def _no_number(job: Job, position: Position, what: str) -> RunError:
     """The error that says what is no number any more, and how to go on."""
-    resume, rate = f"invad train --resume {job.run.path}", base_rate(job.settings, position.total_steps) / 2
+    resume, rate = command("train", "--resume", job.run.path), base_rate(job.settings, position.total_steps) / 2
     return RunError(
         f"{what}. The checkpoints before are intact, and `{resume}` does the same steps again from there: that helps "
         f"where a fault of the machine made it. If it comes again, go on with a smaller learning rate: `{resume} "

@@ -6,7 +6,7 @@ It stands in the run's settings, so that a run that is resumed once more, or rep
 from dataclasses import replace
 
 from invad.checkpoint import Position
-from invad.errors import RunError
+from invad.errors import RunError, command
 from invad.runs import Run
 from invad.settings import TrainSettings
 from invad.training.schedule import base_rate, ended
@@ -42,8 +42,8 @@ def require_rates_ahead(run: Run, settings: TrainSettings, start: Position) -> N
         if step < start.total_steps:
             raise RunError(
                 f"{run.settings_file} has a learning rate for after step {step} that was not there when the steps up "
-                f"to {start.total_steps} were done. Take it out, and go on by `invad train --resume {run.path} "
-                f"--learning-rate X`"
+                f"to {start.total_steps} were done. Take it out, and go on by "
+                f"`{command('train', '--resume', run.path, '--learning-rate', 'X')}`"
             )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from invad.checkpoint import list_checkpoints, read_checked
-from invad.errors import DataError, RunError
+from invad.errors import DataError, RunError, command
 from invad.evaluation import evaluate, open_test_set
 from invad.processes import start_processes
 from invad.runs import Run, differences
@@ -45,7 +45,8 @@ def reproduce(path: Path | str, out: Path | str, *, quiet: bool = False) -> Repr
     run.require_trained_here()
     if not run.complete:
         raise RunError(
-            f"{run.path} is not complete; finish it by `invad train --resume {run.path}` before it is done again"
+            f"{run.path} is not complete; finish it by `{command('train', '--resume', run.path)}` before it is done "
+            f"again"
         )
     settings = run.settings()
     processes = start_processes(settings.device)
@@ -92,7 +93,7 @@ def _require_test_set(run: Run) -> None:
     except DataError as error:
         raise RunError(
             f"the data that {run.path} was last evaluated on is not there any more ({error}). Restore it, or evaluate "
-            f"on other data by `invad evaluate {run.path} --data LAYOUT:ROOT`"
+            f"on other data by `{command('evaluate', run.path, '--data', 'LAYOUT:ROOT')}`"
         ) from error
 
 
