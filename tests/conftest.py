@@ -14,6 +14,8 @@ import invad
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+collect_ignore_glob = ["*conftest.py"]  # they hold no examples, and pytest takes two of one name for one where it looks
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
