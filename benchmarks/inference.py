@@ -163,7 +163,7 @@ def times(name: str, rounds: int, forms: list[str], cache: Path | None) -> None:
     print("| form |" + "".join(f" {column} | times the original |" for column in columns))
     print("|---|" + "---:|---:|" * len(columns))
     for form in found:
-        cells = (f" {1e3 * ms[form]:.1f} | {ms['eager original'] / ms[form]:.2f} |" for ms in columns.values())
+        cells = (f" {1e3 * took[form]:.1f} | {took['eager original'] / took[form]:.2f} |" for took in columns.values())
         print(f"| {form} |" + "".join(cells), flush=True)
     print_limit(model)
 

@@ -185,6 +185,9 @@ def test_an_evaluation_from_before_the_model_was_what_it_is(
     assert renew in out and out.count(renew) == 1
     assert run(shlex.split(renew.strip("`").removeprefix("invad "))) == 0
     assert compare([path])[-1].what == str(path)
+    for weights in (path / "checkpoints").rglob("*.safetensors"):
+        weights.write_bytes(b"")
+    assert "whether its model is still the one evaluated is not known" in compare([path])[-1].note
     shutil.rmtree(path / "checkpoints")
     assert compare([path])[-1].what == str(path), "results that are kept without their weights"
 
@@ -194,7 +197,7 @@ def test_an_earlier_model_has_no_difference_and_no_part_in_a_mean(
 ) -> None:
     path = evaluated(tmp_path / "a", 0.9)
     splits = [evaluated(tmp_path / str(split), 0.5, "coco:/x", split) for split in range(4)]
-    monkeypatch.setattr(comparison, "_is_of_another_model", lambda run: run.path in (path, splits[2]))
+    monkeypatch.setattr(comparison, "_is_earlier", lambda run: (run.path in (path, splits[2]), []))
     found = [line.what for line in compare([path, *splits])]
     assert f"{path}, an earlier model" in found and str(path) not in found and str(splits[1]) in found
     assert "difference" not in found and comparison.MEAN not in found

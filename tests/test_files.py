@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from invad import files
-from invad.errors import RunError
+from invad.errors import RunError, command
 from invad.files import held, write_bytes, write_text
 
 
@@ -56,9 +55,34 @@ def test_nobody_is_kept_out_where_nothing_can_be_held(tmp_path: Path, monkeypatc
     with held(tmp_path / "file/.lock") as free:
         assert free
 
-    def unknown(lock: object, timeout: float) -> None:
+    def unknown(descriptor: int, operation: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(files.FileLock, "acquire", unknown)
-    with held(tmp_path / ".lock") as free, held(tmp_path / ".lock") as second:
+    monkeypatch.setattr("fcntl.flock", unknown)
+    with held(tmp_path / "made/.lock") as free, held(tmp_path / "made/.lock") as second:
         assert free and second
+    assert not (tmp_path / "made").exists()
+
+
+def test_who_opened_a_file_that_is_deleted_since_holds_a_new_one_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever held it deletes it after it was opened here; a third may make it anew, and only one can hold that."""
+    import fcntl
+
+    lock = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr("fcntl.flock", lock)
+        (tmp_path / ".lock").unlink()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with held(tmp_path / ".lock") as free, held(tmp_path / ".lock") as third:
+        assert free + third == 1
+
+
+def test_a_command_is_quoted_as_the_system_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command("evaluate", "my runs/a") == "invad evaluate 'my runs/a'"
+    monkeypatch.setattr("os.name", "nt")
+    assert command("evaluate", r"runs\a", r"my runs\a") == 'invad evaluate runs\\a "my runs\\a"'

@@ -117,7 +117,7 @@ def test_refusals(values: dict[str, object], message: str) -> None:
         ({"levels": (1, 2)}, r"levels = \(1, 2\) is not of the kind \(int, int, int\) \| None"),
         ({"levels": 1}, "levels = 1 is not of the kind"),
         ({"data": None}, "data = None is not of the kind str"),
-        ({"data": (Path("photos"),)}, "data = .* is not of the kind str"),
+        ({"cache_memory": 10**400}, "cache_memory = 1000* is not of the kind float"),
         ({"split": 1.0}, r"split = 1.0 is not of the kind 0 \| 1 \| 2 \| 3 \| None"),
         ({"split": True}, "split = True is not of the kind"),
         ({"epochs": "5"}, r"epochs = '5' is not of the kind int \| None"),
@@ -137,6 +137,7 @@ def test_a_value_alone_and_a_list_are_taken_for_what_is_meant(tmp_path: Path) ->
     expected = TrainSettings(data=("folder:x",), image_size=(128,), track=("wandb",), learning_rate=1.0)
     given: dict[str, Any] = {"data": "folder:x", "image_size": 128, "track": "wandb", "learning_rate": 1}
     assert TrainSettings(**given) == expected
+    assert TrainSettings(**{**given, "data": Path("folder:x")}) == expected
     assert TrainSettings(**{**given, "data": ["folder:x"], "image_size": [128]}) == expected
     assert isinstance(TrainSettings(**given).learning_rate, float)
     (tmp_path / "s.toml").write_text('data = "folder:x"\nimage_size = 128\ntrack = "wandb"\nlearning_rate = 1\n')

@@ -11,7 +11,7 @@ from invad.checkpoint import list_checkpoints
 from invad.data.catalog import PUBLISHED
 from invad.data.coco import SPLITS
 from invad.data.realiad import VIEWS
-from invad.errors import RunError, command
+from invad.errors import CheckpointError, RunError, command
 from invad.inference.checksum import model_checksum
 from invad.metrics import KEYS, PROTOCOLS, Results, from_json
 from invad.metrics.results import TITLES
@@ -56,7 +56,6 @@ def compare(runs: Sequence[Path], *, printed: bool = False) -> list[Line]:
 
     Raises:
         RunError: a folder is no run, or has not been evaluated.
-        CheckpointError: its model is damaged.
     """
     found = [line for run in runs for line in _run_lines(run)]
     found += _coco_means(found)
@@ -74,14 +73,14 @@ def _run_lines(path: Path) -> list[Line]:
     request, settings = read_request(run), run.settings()
     if request is None:
         raise RunError(f"{path} has not been evaluated; run `{command('evaluate', path)}` first")
-    layouts, asked, earlier = evaluated_layouts(run, request), request.filled(settings), _is_of_another_model(run)
+    layouts, asked, (earlier, trouble) = evaluated_layouts(run, request), request.filled(settings), _is_earlier(run)
     renewed = f"`{command('evaluate', path)} {request.arguments()}`"
     files = [run.evaluation / f"results-{protocol}.json" for protocol in PROTOCOLS]
     lines = []
     for file in (file for file in files if file.is_file()):
         results = from_json(file.read_text(encoding="utf-8"))
         notes = [f"evaluated before its model was what it is; evaluate it again by {renewed}"] if earlier else []
-        notes += _missing(results, layouts, asked)
+        notes += [*trouble, *_missing(results, layouts, asked)]
         lines.append(
             Line(
                 model=settings.model,
@@ -97,9 +96,17 @@ def _run_lines(path: Path) -> list[Line]:
     return lines
 
 
-def _is_of_another_model(run: Run) -> bool:
-    """Whether a run's last evaluation is not of the model it has now; a run kept without its weights has no other."""
-    return bool(list_checkpoints(run.checkpoints)) and evaluated_model(run) != model_checksum(load_model(run))
+def _is_earlier(run: Run) -> tuple[bool, list[str]]:
+    """Whether a run's last evaluation is not of the model it has now, and why that cannot be said.
+
+    A run kept without its weights has no other model.
+    """
+    if not list_checkpoints(run.checkpoints):
+        return False, []
+    try:
+        return evaluated_model(run) != model_checksum(load_model(run)), []
+    except CheckpointError as error:
+        return False, [f"whether its model is still the one evaluated is not known: {error}"]
 
 
 def _missing(results: Results, layouts: Sequence[str], asked: Request) -> Iterator[str]:

@@ -16,7 +16,9 @@ with status 2, as it does where the system says that a file cannot be used; a tr
 that are not in this tree, which are bugs.
 """
 
+import os
 import shlex
+import subprocess
 
 
 class InvadError(Exception):
@@ -66,4 +68,15 @@ def command(*words: object) -> str:
         >>> command("calibrate", "runs/my parts", "--normal", "FOLDER")
         "invad calibrate 'runs/my parts' --normal FOLDER"
     """
-    return shlex.join(("invad", *map(str, words)))
+    return quoted("invad", *words)
+
+
+def quoted(*words: object) -> str:
+    """Return words as one line that the system's shell takes apart again into the same.
+
+    Example:
+        >>> quoted("my parts", "north")
+        "'my parts' north"
+    """
+    texts = list(map(str, words))
+    return subprocess.list2cmdline(texts) if os.name == "nt" else shlex.join(texts)

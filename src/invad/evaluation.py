@@ -368,7 +368,7 @@ def skipped_notices(source: ImageSource, what: str) -> tuple[str, ...]:
     if not source.skipped:
         return ()
     first = ", ".join(str(path) for path in source.skipped[:5])
-    return (f"{len(source.skipped)} {what} images cannot be read and were left out: {first}",)
+    return (f"{len(source.skipped)} {what} images were left out, for they or their masks cannot be read: {first}",)
 
 
 def _with_warnings(results: Results, notices: Sequence[str]) -> Results:

@@ -71,7 +71,8 @@ def require_writable(path: Path) -> None:
     try:
         if path.is_dir():
             raise RunError(f"cannot write {path}: it is a folder. Name a file, such as {path / path.name}")
-        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        parents = path.absolute().parents
+        folder = next((folder for folder in parents if folder.exists()), parents[0])
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -82,9 +83,9 @@ def require_writable(path: Path) -> None:
 def held(path: Path) -> Iterator[bool]:
     """Hold a file until the block ends; give False where another program holds it.
 
-    It is made for this and deleted again, with its folder if that was made too and nothing else came to lie in it. The
-    system lets go of it when the program ends, however it ends. Where nothing can be held, in a folder that cannot be
-    written or on a file system without locks, nobody is kept out.
+    It is made for this and deleted again, with the folder that it lies in if that was made too and nothing else came to
+    lie in it. The system lets go of it when the program ends, however it ends. Where nothing can be held, in a folder
+    that cannot be written or on a file system without locks, nobody is kept out.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder, held(Path(folder) / ".lock") as first:
@@ -102,12 +103,13 @@ def held(path: Path) -> Iterator[bool]:
     try:
         yield free
     finally:
-        if lock.is_locked:
-            with suppress(OSError):  # Windows deletes no file that is open: it stays, and is held again
+        if free:
+            with suppress(OSError):  # while it is held, so that nobody else's is deleted; Windows does so when it goes
                 path.unlink()
-                if is_new:
-                    path.parent.rmdir()
-            lock.release()
+        lock.release()
+        if free and is_new:
+            with suppress(OSError):
+                path.parent.rmdir()
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,13 +2,15 @@
 
 import types
 import typing
+from contextlib import suppress
+from pathlib import PurePath
 from typing import Any, Literal
 
 from invad.errors import SettingsError
 
 
 def coerce(name: str, value: Any, kind: Any) -> Any:
-    """Return the value of a field as its type wants it: lists become tuples, and whole numbers floats.
+    """Return the value of a field as its type wants it: lists become tuples, whole numbers floats, and paths text.
 
     A value alone, where any number of them may stand, becomes a tuple of one.
 
@@ -31,8 +33,11 @@ def coerce(name: str, value: Any, kind: Any) -> Any:
         elif base is Literal and any(type(value) is type(one) and value == one for one in inner):
             return value
         elif base is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-        elif type(value) is base:
+            with suppress(OverflowError):  # a whole number of hundreds of digits
+                return float(value)
+        elif base is str and isinstance(value, PurePath):
+            return str(value)
+        elif isinstance(base, type) and isinstance(value, base) and isinstance(value, bool) == (base is bool):
             return value
     if lone is not None:
         return (coerce(name, value, lone),)

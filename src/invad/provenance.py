@@ -2,14 +2,13 @@
 
 import dataclasses
 import hashlib
-import shlex
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from invad.data import CheckReport, check_opened
 from invad.data.catalog import PUBLISHED
-from invad.errors import DataError, SettingsError, command
+from invad.errors import DataError, SettingsError, command, quoted
 from invad.presets import MODELS
 from invad.reference import published_rows
 from invad.report import DataCheck, Facts, Published
@@ -142,7 +141,7 @@ def _joint(hashes: Iterable[str]) -> str:
 
 
 def _commands(run: Run, kept: Kept) -> Iterable[str]:
-    name, threshold = shlex.quote(run.name), kept.evaluation.results[0].threshold
+    name, threshold = quoted(run.name), kept.evaluation.results[0].threshold
     arguments = kept.request.arguments() + ("" if threshold is None else f" --threshold {threshold!r}")
     if run.records_file.is_file():
         yield f"invad reproduce {name} --out again"

@@ -6,7 +6,6 @@ evaluation/evaluation.json   what was evaluated, when and by what; the curves of
 
 import hashlib
 import json
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 from invad.data.dataset import parse_spec
 from invad.data.hashing import content_hashes
-from invad.errors import MetricError, RunError, command
+from invad.errors import MetricError, RunError, command, quoted
 from invad.files import write_text
 from invad.inference.calibration import FILE as CALIBRATION
 from invad.metrics import Results, Sweep, from_json
@@ -64,7 +63,7 @@ class Request:
             '--classes nut --bootstrap 200'
         """
         parts = [
-            f"--{name} {shlex.join(given)}" for name in ("data", "classes", "views") if (given := getattr(self, name))
+            f"--{name} {quoted(*given)}" for name in ("data", "classes", "views") if (given := getattr(self, name))
         ]
         parts += [] if self.split is None else [f"--split {self.split}"]
         return " ".join([*parts, f"--bootstrap {self.bootstrap}"])

@@ -22,7 +22,9 @@ def test_an_image_beside_folders_of_classes_is_not_all_there_is(tmp_path: Path) 
     made = make_synthetic(tmp_path / "set", train=2, good=1, defective=1, size=16)
     stray = tmp_path / "set" / "overview.png"
     stray.write_bytes(next((made[0] / "train/good").iterdir()).read_bytes())
-    with pytest.raises(DataError, match=r"holds both images \(overview\.png, say\) and folders of classes \(capsule"):
+    with pytest.raises(
+        DataError, match=r"holds both images \(overview\.png, say\) and folders of classes or images \(capsule"
+    ):
         open_dataset(f"folder:{tmp_path / 'set'}")
 
 
@@ -45,10 +47,10 @@ def test_a_folder_of_good_photos_for_each_part_is_enough(tmp_path: Path) -> None
     assert not check_dataset(str(tmp_path)).errors
 
 
-@pytest.mark.parametrize("called", ["good", "Good", "OK"])
+@pytest.mark.parametrize("called", ["good", "Good", "OK", "defective", "Masks"])
 def test_good_and_defective_photos_side_by_side_are_not_two_parts(tmp_path: Path, called: str) -> None:
     write_images(tmp_path / "part" / called, 2)
-    write_images(tmp_path / "part" / "scratch", 2)
+    write_images(tmp_path / "part" / "zinc", 2)
     with pytest.raises(DataError, match=f"holds a folder '{called}' of images.*PART/train/good/"):
         open_dataset(f"folder:{tmp_path / 'part'}")
     with pytest.raises(DataError, match=r"expected CLASS/train/good/ .*there are images in .*part"):
@@ -61,3 +63,28 @@ def test_folders_beside_classes_are_said_to_be_not_used(tmp_path: Path) -> None:
     data = open_dataset(f"folder:{tmp_path}")
     assert data.classes == ("nut",)
     assert data.notices == (f"{tmp_path / 'bolt'} holds images, but no `train/good`: they are not used",)
+
+
+def test_the_test_folder_of_a_part_is_no_set_of_good_photos(tmp_path: Path) -> None:
+    write_images(tmp_path / "nut/test/dent", 2)
+    with pytest.raises(DataError, match=r"test is a part of a class; expected the class's folder"):
+        open_dataset(f"folder:{tmp_path / 'nut/test'}")
+
+
+def test_an_image_beside_folders_of_photos_is_not_all_there_is(tmp_path: Path) -> None:
+    write_images(tmp_path / "nut", 3)
+    Image.new("RGB", (8, 8)).save(tmp_path / "overview.png")
+    with pytest.raises(DataError, match=r"both images \(overview\.png, say\) and folders of classes or images \(nut\)"):
+        open_dataset(f"folder:{tmp_path}")
+
+
+def test_a_part_that_is_called_as_a_published_class_needs_no_layout_in_front(tmp_path: Path) -> None:
+    write_images(tmp_path / "screw", 2)
+    assert open_dataset(str(tmp_path)).classes == ("screw",)
+
+
+def test_what_an_index_leaves_out_is_no_fault(tmp_path: Path) -> None:
+    write_images(tmp_path / "all", 2)
+    entry = {"img_path": "all/0.png", "mask_path": "", "cls_name": "nut", "specie_name": "good", "anomaly": 0}
+    (tmp_path / "meta.json").write_text(json.dumps({"train": {"nut": [entry]}, "test": {}}))
+    assert check_dataset(f"folder:{tmp_path}").warnings == ()

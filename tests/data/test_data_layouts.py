@@ -263,6 +263,7 @@ def test_the_check_names_pictures_that_are_not_used(parts: Path) -> None:
     (parts / "bolt/train/good/phone.HEIC").write_bytes(b"")
     write_image(parts / "nut/train/good/.thumbnails/0.png")
     (parts / "nut/train/good/again").symlink_to(parts, target_is_directory=True)
+    write_mask(parts / "nut/ground_truth/good/0.png", filled=False)
     unread, unused = sorted(check_dataset(f"folder:{parts}").warnings)
     assert unused.startswith("5 image files are not used") and all(str(path) in unused for path in overlooked)
     assert str(parts / "nut/train/good/8.png") in unused and "thumbnails" not in unused and "again" not in unused
@@ -293,8 +294,8 @@ def test_a_normal_image_whose_mask_marks_something_is_named_by_check_and_evaluat
 
 
 def test_masks_are_found_however_names_are_spelt_and_where_images_are_called_masks(parts: Path) -> None:
-    write_image(parts / "nut/test/gap/gru\u0308n.png", 30)
-    write_mask(parts / "nut/ground_truth/gap/gr\u00fcn_mask.png")
+    write_image(parts / "nut/test/lu\u0308cke/gru\u0308n.png", 30)
+    write_mask(parts / "nut/ground_truth/l\u00fccke/gr\u00fcn_mask.png")
     for name in ("a", "a_mask"):
         write_image(parts / f"nut/test/face/{name}.png", 31 + len(name))
         write_mask(parts / f"nut/ground_truth/face/{name}.png")
@@ -305,7 +306,7 @@ def test_masks_are_found_however_names_are_spelt_and_where_images_are_called_mas
     }
     assert found["face/a"] == "a" and found["face/a_mask"] == "a_mask"
     assert found["both/a"] == "a_mask" and found["both/a_mask"] == "a_mask_mask"
-    assert found["gap/gru\u0308n"] == "gr\u00fcn_mask"
+    assert found["l\u00fccke/gru\u0308n"] == "gr\u00fcn_mask"
 
 
 def test_the_synthetic_set_is_the_same_at_every_call(tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def test_a_corrupt_test_image_stops_with_its_name_or_is_left_out(
     fails(capsys, ["evaluate", str(tmp_path / "a"), "--bootstrap", "0"], victim.name)
     assert run(["evaluate", str(tmp_path / "b"), "--bootstrap", "0"]) == 0
     found = json.loads((tmp_path / "b/evaluation/results-exact.json").read_text())
-    assert any("1 test images cannot be read" in warning and victim.name in warning for warning in found["warnings"])
+    assert any("1 test images were left out" in warning and victim.name in warning for warning in found["warnings"])
 
 
 def test_a_damaged_or_foreign_checkpoint(

@@ -86,10 +86,11 @@ def test_what_is_damaged_is_refused(change: object, word: str) -> None:
 def test_notices_of_the_first_version_that_may_name_folders_stay_here() -> None:
     values = json.loads(made(a=[0.1, 0.2]).to_json())
     named = ["1 images cannot be read and were left out: my set/1.png", r"the class nut of folder:C:\nuts may be two"]
-    first = {**values, "version": 1, "notices": ["few", *named, "copies"]}
+    first = {**values, "version": 1, "images": "my set/good, C", "notices": ["few", *named, "copies"]}
     del first["places"]
     found = Calibration.from_json(json.dumps(first))
-    assert found.notices == ("few", "copies") and found.places == tuple(named)
+    assert found.notices == ("few", "copies") and found.places == ("images: my set/good, C", *named)
+    assert found.images == "good, C"
     assert Calibration.from_json(found.to_json()) == found and without_places(found).places == ()
 
 

@@ -172,7 +172,8 @@ def test_torch_computes_with_the_threads_asked_for(
 @pytest.mark.parametrize("kind", FILES)
 def test_what_rides_inside(kind: str, trained: Path, exported: Callable[[str], Path]) -> None:
     opened = open_model(exported(kind), device="cpu")
-    assert opened.decision == {**json.loads((trained / "calibration.json").read_text()), "images": "good"}
+    assert opened.decision == {**(own := json.loads((trained / "calibration.json").read_text())), "places": []}
+    assert own["images"] == "good" and all(place.startswith("images: /") for place in own["places"])
     assert opened.scale == Run.open(trained).scale()
     assert opened.model == open_model(trained, device="cpu").model
     manifest = opened.scorer.manifest  # type: ignore[attr-defined]
@@ -450,9 +451,10 @@ def test_a_file_names_no_folder_of_the_calibrating_machine(
     monkeypatch.chdir(tmp_path)
     argv = ["--normal", "my secrets/line", "--false-alarms", "0.3", "--overwrite", "--quiet"]
     assert invad_command(["calibrate", "run", *argv]) == 0
-    assert "cannot be read: my secrets/line/fabric/broken.png\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "images: my secrets/line\n" in said and "cannot be read: my secrets/line/fabric/broken.png\n" in said
     chosen = invad.load("run").calibration
-    assert chosen is not None and len(chosen.places) == 2 and chosen.images == "my secrets/line"
+    assert chosen is not None and len(chosen.places) == 3 and chosen.images == "line"
     export("run", "a.onnx", to="onnx", normal=[Path(photos) / "fabric/test/good"])
     for more in ([], argv):
         assert not more or invad_command(["calibrate", "a.onnx", *more]) == 0

@@ -128,7 +128,7 @@ def fitting_layouts(root: Path) -> tuple[str, ...]:
     marked = sign(root)
     if marked:
         return (marked,)
-    names = {path.name for path in root.iterdir()} | {folder_name(root)}
+    names = {folder_name(path) for path in (root, *root.iterdir()) if mvtec.is_class(path)}
     named = {"mvtec": mvtec.CLASSES, "medical": medical.CLASSES}
     return (*(layout for layout, classes in named.items() if names & set(classes)), "folder")
 

@@ -23,6 +23,11 @@ from invad.records import GOOD, Record, Split
 
 COLUMNS = ("image", "mask", "class", "defect", "split", "label")
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+NO_PARTS = (
+    "abnormal", "anomalies", "anomalous", "anomaly", "bad", "defect", "defective", "defects", "ground_truth", "ko",
+    "mask", "masks", "ng", "nok",
+)  # fmt: skip
+"""How people call folders of defective images and of masks, in lower case."""
 META = "meta.json"
 NORMAL, ANOMALOUS = ("0", "normal", GOOD), ("1", "anomalous", "anomaly", "defect")
 
@@ -58,9 +63,9 @@ def _read_flat(root: Path) -> tuple[list[Record], list[str]]:
     """
     if any((root / name).is_dir() for name in ("train", "test")):
         raise DataError(f"{root} holds both images and folders `train` or `test`; expected one or the other")
-    if classes := [path.name for path in by_name(root) if is_class(path)]:
+    if classes := [path.name for path in by_name(root) if is_class(path) or list_images(path)]:
         raise DataError(
-            f"{root} holds both images ({list_images(root)[0].name}, say) and folders of classes "
+            f"{root} holds both images ({list_images(root)[0].name}, say) and folders of classes or images "
             f"({', '.join(classes[:3])}); expected one or the other"
         )
     return _read_normal(root, [root])
@@ -70,13 +75,17 @@ def _read_normal(root: Path, folders: Sequence[Path]) -> tuple[list[Record], lis
     """Folders that hold the normal training images of a class each, and nothing else.
 
     Raises:
-        DataError: a folder is called as if the others were to hold defects.
+        DataError: by its name, a folder or one beside it holds defects or masks.
     """
-    if meant := [path.name for path in folders if path != root and path.name.casefold() in ALSO_GOOD]:
+    if folder_name(root) in ("test", "ground_truth") and is_class(root.absolute().parent):
         raise DataError(
-            f"{root} holds a folder {meant[0]!r} of images. If the folders beside it show defects of the same part, "
-            f"they belong into PART/test/DEFECT/, and the normal images into PART/train/{GOOD}/; if each folder is a "
-            f"part, rename {meant[0]!r}"
+            f"{root} is a part of a class; expected the class's folder, {root.absolute().parent}, or its root"
+        )
+    if meant := [path.name for path in folders if path != root and path.name.casefold() in (*ALSO_GOOD, *NO_PARTS)]:
+        raise DataError(
+            f"{root} holds a folder {meant[0]!r} of images. If these folders show one part, its normal images belong "
+            f"into PART/train/{GOOD}/, defective ones into PART/test/DEFECT/ and masks into PART/ground_truth/DEFECT/; "
+            f"if each of them is a part, rename {meant[0]!r}"
         )
     records = [
         Record(image=path, class_name=folder_name(folder), split="train")

@@ -33,7 +33,7 @@ class ImageSource:
         cache_memory: GiB that those in memory may take; images beyond it are decoded whenever they are asked for.
         cache_dir: the folder of the disk cache; None: the user's cache directory.
         skip_unreadable: decode everything now and leave out images that cannot be read, or whose masks cannot, instead
-            of stopping at them later; `skipped` has the files.
+            of stopping at them later; `skipped` has for each the file that cannot be read.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class ImageSource:
         self._cache = _open_cache(cache, cache_memory, cache_dir)
         unreadable = _unreadable(records) if skip_unreadable else [None] * len(records)
         self.records = tuple(record for record, path in zip(records, unreadable, strict=True) if path is None)
-        self.skipped = tuple(sorted({path for path in unreadable if path is not None}))
+        self.skipped = tuple(sorted(path for path in unreadable if path is not None))
         if not self.records:
             raise ImageError(f"none of {len(records)} images can be read; the first: {records[0].image}")
 

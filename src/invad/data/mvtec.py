@@ -107,32 +107,40 @@ def read_class(folder: Path) -> tuple[list[Record], list[str]]:
         )
     records = [Record(image=path, class_name=name, split="train") for path in good]
     notices = []
-    if (folder / "test").is_dir():
-        if not (folder / "ground_truth").is_dir():
-            notices.append(f"class {name!r} has no masks (no {folder / 'ground_truth'}): image metrics only")
-        truth = by_name(folder / "ground_truth") if (folder / "ground_truth").is_dir() else []
-        kinds = {path.name for path in (*by_name(folder / "test"), *truth) if path.is_dir()}
-        if meant := sorted(kind for kind in kinds - {GOOD} if kind.casefold() in ALSO_GOOD):
-            raise DataError(
-                f"{folder / 'test' / meant[0]} would count as a defect; normal test images belong into a folder "
-                f"that is called `{GOOD}`: rename it"
-            )
-        for defect in sorted(kinds):
-            records += _test_records(folder, name, defect)
+    test, truth = folder / "test", folder / "ground_truth"
+    if test.is_dir():
+        if not truth.is_dir():
+            notices.append(f"class {name!r} has no masks (no {truth}): image metrics only")
+        images, masks = _kinds(test), _kinds(truth)
+        for kind in sorted({*images, *masks}):
+            shown = images.get(kind, test / kind)
+            if kind == GOOD or not truth.is_dir():
+                found = list_images(shown)
+                records += [Record(image=path, class_name=name, split="test", defect=kind) for path in found]
+            else:
+                records += paired(name, kind, shown, masks.get(kind, truth / kind))
     return records, notices
+
+
+def _kinds(folder: Path) -> dict[str, Path]:
+    """The folders of kinds of test images, or of masks, by name; see `_spelt`.
+
+    Raises:
+        DataError: one looks as if normal images were in it.
+    """
+    folders = [path for path in by_name(folder) if path.is_dir()] if folder.is_dir() else []
+    for path in folders:
+        if path.name != GOOD and path.name.casefold() in ALSO_GOOD:
+            raise DataError(
+                f"{path} would count as a defect; normal test images belong into a folder that is called `{GOOD}`: "
+                f"rename it"
+            )
+    return {_spelt(path.name): path for path in folders}
 
 
 def is_class(folder: Path) -> bool:
     """Return whether a folder is laid out as a class of MVTec AD."""
     return (folder / "train").is_dir() or (folder / "test").is_dir()
-
-
-def _test_records(folder: Path, name: str, defect: str) -> list[Record]:
-    """The test images of one kind, those with a defect each paired with its mask by name."""
-    images = folder / "test" / defect
-    if defect == GOOD or not (folder / "ground_truth").is_dir():
-        return [Record(image=path, class_name=name, split="test", defect=defect) for path in list_images(images)]
-    return paired(name, defect, images, folder / "ground_truth" / defect)
 
 
 def paired(name: str, defect: str, image_folder: Path, mask_folder: Path) -> list[Record]:
@@ -142,28 +150,29 @@ def paired(name: str, defect: str, image_folder: Path, mask_folder: Path) -> lis
         DataError: an image lacks its mask, or a mask its image.
     """
     images = list_images(image_folder)
-    stems = {_stem(path) for path in images}
+    stems = {_spelt(path.stem) for path in images}
     masks = _masks_by_stem(mask_folder, stems)
-    missing = [path.name for path in images if _stem(path) not in masks]
+    missing = [path.name for path in images if _spelt(path.stem) not in masks]
     extra = [path.name for stem, path in masks.items() if stem not in stems]
     if missing:
         raise DataError(_listed(missing, f"in {image_folder}", f"no mask in {mask_folder}"))
     if extra:
         raise DataError(_listed(extra, f"in {mask_folder}", f"no image in {image_folder}"))
     return [
-        Record(image=path, class_name=name, split="test", defect=defect, mask=masks[_stem(path)]) for path in images
+        Record(image=path, class_name=name, split="test", defect=defect, mask=masks[_spelt(path.stem)])
+        for path in images
     ]
 
 
-def _stem(path: Path) -> str:
-    """The name without its ending, however the file system spells an umlaut: as one character or two."""
-    return unicodedata.normalize("NFC", path.stem)
+def _spelt(name: str) -> str:
+    """A name with every umlaut as one character, where a file system may have two for it."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _masks_by_stem(folder: Path, images: Collection[str]) -> dict[str, Path]:
     """The masks of one kind of defect by the stem of their images, whose own names may end in `_mask`."""
     paths = list_images(folder)
-    stems = [_stem(path) for path in paths]
+    stems = [_spelt(path.stem) for path in paths]
     if set(stems) != set(images):  # otherwise they are all called as their images
         stems = [stem.removesuffix("_mask") for stem in stems]
     twice = [stem for stem, count in Counter(stems).items() if count > 1]

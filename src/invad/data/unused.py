@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from invad.data.dataset import DataSet
+from invad.data.folder import META
 from invad.data.images import is_hidden, is_image
+from invad.records import GOOD
 
-FOLDERS = ("mvtec", "medical", "folder", "synthetic")
+SEARCHED = ("mvtec", "medical", "folder", "synthetic")
 """Layouts whose folders hold nothing but their images; those with an index have more files than they use."""
+MASKS_OF_GOOD = ("ground_truth", GOOD)
+"""Where empty masks of normal images may lie, which nobody needs."""
 OTHER_KINDS = frozenset(
     {".arw", ".avif", ".cr2", ".cr3", ".dng", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".nef", ".pgm", ".ppm"}
 )
@@ -20,8 +24,9 @@ def unused_images(data: DataSet) -> list[str]:
 
     They are links to nothing, or lie where the layout has no images. None for layouts with an index.
     """
-    used = {path for record in data.records for path in (record.image, record.mask)}
-    return [str(path) for path in _files(data) if is_image(path.name) and path not in used]
+    used = {_identity(path) for record in data.records for path in (record.image, record.mask) if path is not None}
+    found = (path for path in _files(data) if is_image(path.name) and path.parts[-3:-1] != MASKS_OF_GOOD)
+    return [str(path) for path in found if _identity(path) not in used - {None}]
 
 
 def unread_pictures(data: DataSet) -> list[str]:
@@ -29,9 +34,19 @@ def unread_pictures(data: DataSet) -> list[str]:
     return [str(path) for path in _files(data) if path.suffix.lower() in OTHER_KINDS]
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from others, however its name is spelt; None of a link to nothing."""
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_dev, state.st_ino
+
+
 def _files(data: DataSet) -> Iterator[Path]:
     """Every file below the root that is not hidden, by name; links to folders are followed, in circles once."""
-    if data.root.is_file() or any(layout not in FOLDERS for layout in data.layouts):
+    has_index = data.root.is_file() or (data.root / META).is_file()
+    if has_index or any(layout not in SEARCHED for layout in data.layouts):
         return
     seen: set[str] = set()
     for folder, folders, files in os.walk(data.root, followlinks=True):

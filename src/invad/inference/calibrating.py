@@ -7,8 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from invad.data import open_datasets
-from invad.data.dataset import trained_as
+from invad.data.dataset import parse_spec, trained_as
 from invad.data.hashing import content_hash, content_hashes
+from invad.data.mvtec import folder_name
 from invad.devices import choose_device
 from invad.errors import DataError, RunError, SettingsError, command
 from invad.files import write_text
@@ -211,12 +212,13 @@ def _named(
             f"new ones. Name a folder of normal images that it has not seen"
         )
     test_images, of_test, places = (0, [], []) if run is None else _test_images(run, samples)
+    named = [*map(Path, normal), *([parse_spec(labelled)[1]] if labelled else [])]
     return Images(
         samples=samples,
-        origin=", ".join([*map(str, normal), *([labelled] if labelled else [])]),
+        origin=", ".join(map(folder_name, named)),
         test_images=test_images,
         notices=(*notices, *unclear, *_of_unknown_class(samples, classes), *of_test),
-        places=places,
+        places=(*(f"images: {path}" for path in named), *places),
     )
 
 

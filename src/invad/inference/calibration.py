@@ -59,7 +59,7 @@ class Calibration:
     scores: dict[str, tuple[float, ...]]
     """The scores of the normal images by class, sorted; under the empty name those of unknown class."""
     images: str
-    """Where the images came from."""
+    """Where the images came from: the names of folders, whose places are in `places`."""
     test_images: int = 0
     """How many of them are test images of the run: with any, an evaluation on those is no longer independent."""
     model: str
@@ -176,28 +176,33 @@ def ridden_calibration(decision: Mapping[str, Any], model: str, origin: str) -> 
 
 
 def without_places(calibration: Calibration) -> Calibration:
-    """Return a calibration that may leave this machine: of the places of its images, only their last names.
+    """Return a calibration that may leave this machine.
 
     Example:
         >>> from invad.inference.thresholds import from_normal
         >>> scores = (0.1, 0.2)
         >>> found = without_places(Calibration(
         ...     method="false-alarms", wanted=0.5, overall=from_normal(scores, 0.5), scores={"": scores},
-        ...     images="/home/ann/good, folder:/data/set", model="",
-        ...     notices=("1 images cannot be read and were left out",), places=("cannot be read: /home/ann/1.png",),
+        ...     images="good", model="",
+        ...     notices=("1 images cannot be read and were left out",),
+        ...     places=("images: /home/ann/good", "cannot be read: /home/ann/good/1.png"),
         ... ))
         >>> found.images, found.notices, found.places
-        ('good, set', ('1 images cannot be read and were left out',), ())
+        ('good', ('1 images cannot be read and were left out',), ())
     """
-    images = ", ".join(Path(place).name for place in calibration.images.split(", "))
-    return dataclasses.replace(calibration, images=images, places=())
+    return dataclasses.replace(calibration, places=())
 
 
 def _from_first(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a file of the first version, in which any notice with a slash may name a place."""
-    notices = values["notices"]
+    """The values of a file of the first version: whole paths of its images, and notices that may name others."""
+    images, notices = values["images"], values["notices"]
     places = [text for text in notices if "/" in text or "\\" in text]
-    return {**values, "notices": [text for text in notices if text not in places], "places": places}
+    return {
+        **values,
+        "images": ", ".join(Path(place).name for place in images.split(", ")),
+        "notices": [text for text in notices if text not in places],
+        "places": [f"images: {images}", *places],
+    }
 
 
 def _from_values(values: dict[str, Any]) -> Calibration:

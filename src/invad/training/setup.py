@@ -125,13 +125,12 @@ def _require_batch_statistics(settings: TrainSettings, learnt: int, processes: P
     batch = min(given(settings.batch_size), learnt)
     if processes.several or batch // possible_parts(settings.accumulate, batch) > 1:
         return
-    with torch.device("meta"):  # no weights: their strides alone are asked for
-        encoder = build_encoder(
-            given(settings.encoder),
-            weights=None if settings.encoder == ANALYTIC else RANDOM,
-            levels=given(settings.levels),
-            resize_levels=settings.resize_levels,
-        )
+    encoder = build_encoder(  # for its strides alone
+        given(settings.encoder),
+        weights=None if settings.encoder == ANALYTIC else RANDOM,
+        levels=given(settings.levels),
+        resize_levels=settings.resize_levels,
+    )
     coarsest: int = encoder.strides[2]  # type: ignore[index, assignment]
     if settings.size == (coarsest, coarsest):
         raise SettingsError(
