@@ -25,8 +25,9 @@ def unused_images(data: DataSet) -> list[str]:
     They are links to nothing, or lie where the layout has no images. None for layouts with an index.
     """
     used = {_identity(path) for record in data.records for path in (record.image, record.mask) if path is not None}
+    used.discard(None)  # a file that is gone since; links to nothing are not used
     found = (path for path in _files(data) if is_image(path.name) and path.parts[-3:-1] != MASKS_OF_GOOD)
-    return [str(path) for path in found if _identity(path) not in used - {None}]
+    return [str(path) for path in found if _identity(path) not in used]
 
 
 def unread_pictures(data: DataSet) -> list[str]:
