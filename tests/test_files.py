@@ -82,6 +82,17 @@ def test_who_opened_a_file_that_is_deleted_since_holds_a_new_one_or_nothing(
         assert free + third == 1
 
 
+def test_a_file_that_another_user_holds_is_left_to_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closed(lock: object, timeout: float) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / ".lock").touch()
+    monkeypatch.setattr("invad.files.FileLock.acquire", closed)
+    with held(tmp_path / ".lock") as free:
+        assert free
+    assert (tmp_path / ".lock").exists()
+
+
 def test_a_command_is_quoted_as_the_system_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command("evaluate", "my runs/a") == "invad evaluate 'my runs/a'"
     monkeypatch.setattr("os.name", "nt")

@@ -94,7 +94,7 @@ def held(path: Path) -> Iterator[bool]:
         (True, False)
     """
     is_new, lock, free = not path.parent.exists(), FileLock(path), True
-    with suppress(OSError, NotImplementedError):
+    with suppress(OSError, NotImplementedError):  # nothing can be held here; whoever writes here is told by the system
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
@@ -103,7 +103,7 @@ def held(path: Path) -> Iterator[bool]:
     try:
         yield free
     finally:
-        if free:
+        if lock.is_locked or (free and is_new):  # else it may be another user's, who holds it and lets nobody open it
             with suppress(OSError):  # while it is held, so that nobody else's is deleted; Windows does so when it goes
                 path.unlink()
         lock.release()
