@@ -170,10 +170,8 @@ def _look(record: Record) -> _Look:
             mask = read_mask(record.mask)
             if mask.shape != size:
                 faults.append((MASK_SIZE, f"{record.mask} {mask.shape} for {size}"))
-            if mask.any() and not record.anomalous:
-                faults.append((MARKED, str(record.mask)))
-            if record.anomalous and not mask.any():
-                faults.append((EMPTY_MASK, str(record.mask)))
+            if mask.any() != record.anomalous:
+                faults.append((EMPTY_MASK if record.anomalous else MARKED, str(record.mask)))
             if record.mask.suffix.lower() in (".jpg", ".jpeg"):
                 faults.append((LOSSY_MASK, str(record.mask)))
         except ImageError as error:

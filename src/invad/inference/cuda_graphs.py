@@ -65,10 +65,10 @@ class CudaGraphs(nn.Module):
                 maps, scores = self.module(images)
         except RuntimeError as error:
             self._recordable = False
+            reason = str(error).partition("\n")[0]
             warnings.warn(
-                f"the model's kernels cannot be recorded for images of shape {tuple(images.shape)} "
-                f"({str(error).partition(chr(10))[0]}), so for this and further shapes they are started one by one: "
-                f"results are the same, small batches take longer",
+                f"the model's kernels cannot be recorded for images of shape {tuple(images.shape)} ({reason}), so for "
+                f"this and further shapes they are started one by one: results are the same, small batches take longer",
                 stacklevel=2,
             )
             return
