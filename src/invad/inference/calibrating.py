@@ -218,7 +218,7 @@ def _named(
         origin=", ".join(map(folder_name, named)),
         test_images=test_images,
         notices=(*notices, *unclear, *_of_unknown_class(samples, classes), *of_test),
-        places=(*(f"images: {path}" for path in named), *places),
+        places=(*(f"images: {path}" for path in named if str(path) != folder_name(path)), *places),
     )
 
 
